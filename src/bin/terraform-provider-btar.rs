@@ -1,0 +1,3 @@
+//! The Terraform provider, started by Terraform.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Restores a base backup, replays the log to the stop point, verifies, promotes and opens.

@@ -1,0 +1,23 @@
+//! Backup to another region: the rules, the wire, the Terraform provider and the replication engine.
+
+pub mod domain;
+
+pub mod api;
+
+pub mod sys;
+
+#[cfg(feature = "provider")]
+pub mod client;
+#[cfg(feature = "provider")]
+pub mod plugin;
+#[cfg(feature = "provider")]
+pub mod provider;
+
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "engine")]
+pub mod layout;
+#[cfg(feature = "engine")]
+pub mod store;
+#[cfg(feature = "engine")]
+pub mod wal;

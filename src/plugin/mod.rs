@@ -1,0 +1,1 @@
+//! Terraform's plugin protocol 6 over the traits of tf-provider. Knows nothing about backups.

@@ -1,0 +1,1 @@
+//! PostgreSQL's write-ahead log: records, their times, and where a recovery stops.
