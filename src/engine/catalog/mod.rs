@@ -1,1 +1,59 @@
 //! What a store holds of one service: its backups, which of them are restorable, and when to.
+
+use crate::domain::{
+    lsn::Lsn,
+    window::{RestoreRange, RestoreWindow},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// One service's backups in one store, computed from the objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionCatalog {
+    /// The base backups that the tool's own catalogue lists, oldest first.
+    pub backups: Vec<CatalogBackup>,
+    /// What can be restored.
+    pub window: RestoreWindow,
+    /// Where the gapless log of the newest restorable backup ends.
+    pub frontier: Option<Frontier>,
+    /// What keeps backups from being restorable or the log from reaching further, for people.
+    pub problems: Vec<String>,
+    /// Objects of this service.
+    pub object_count: u64,
+    /// Their size, in bytes.
+    pub stored_bytes: u64,
+}
+
+/// A base backup as the objects show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogBackup {
+    /// The tool's name of it.
+    pub name: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended, rounded up to what the tool records.
+    pub finished_at: DateTime<Utc>,
+    /// Size of the restored data, in bytes.
+    pub size_bytes: u64,
+    /// Size of its own objects, in bytes.
+    pub stored_bytes: u64,
+    /// Whether it needs an earlier backup.
+    pub incremental: bool,
+    /// Why it is not complete: missing or wrong objects, the first few.
+    pub missing: Vec<String>,
+    /// What it and its log can restore; `None` when it is not restorable.
+    pub range: Option<RestoreRange>,
+}
+
+/// The end of a gapless log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontier {
+    /// End of the last complete record.
+    pub lsn: Lsn,
+    /// Name of the last segment.
+    pub segment: String,
+    /// Time of the last commit or abort before it, if there is one after the base backup.
+    pub last_commit_at: Option<DateTime<Utc>>,
+    /// When the last segment's object was written, by the store's clock.
+    pub stored_at: DateTime<Utc>,
+}
