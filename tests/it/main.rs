@@ -1,0 +1,6 @@
+//! Tests with real parts: PostgreSQL, pgBackRest, the engine, the terraform binary.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod acceptance;
+mod faults;
+mod support;

@@ -1,0 +1,296 @@
+//! The engine as a process, with its regions' stores as directories, and calls of its API.
+
+use super::{
+    Place, both, free_port, give, pause, postgres_bin, program, run, source::Recorded, wait_for,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// The token that the tests use; it opens nothing else.
+pub(crate) const TOKEN: &str = "test-token-of-the-suite";
+const TOKEN_SHA256_INPUT: &str = TOKEN;
+
+/// A place with two regions of one provider, one of another, a service and an engine.
+pub(crate) struct World {
+    pub(crate) place: Place,
+    pub(crate) url: String,
+    port: u16,
+    fork_ports: String,
+    disk_reserve: String,
+    engine: Option<Child>,
+    binary: PathBuf,
+}
+
+/// An answer: HTTP status and body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl World {
+    /// A world whose primary store holds the recorded repository. The engine does not run yet.
+    pub(crate) fn new(recorded: &Recorded) -> Self {
+        let world = Self::empty();
+        recorded.copy_to(&world.store("aws-eu-west-1").join("pgbackrest"));
+        world
+    }
+
+    /// A world with empty stores.
+    pub(crate) fn empty() -> Self {
+        let place = Place::new();
+        let port = free_port();
+        let binary = place.path().join("btar");
+        let built = Path::new(env!("CARGO_BIN_EXE_btar"));
+        if fs::hard_link(built, &binary).is_err() {
+            fs::copy(built, &binary).unwrap();
+        }
+        for cloud in ["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"] {
+            place.dir(&format!("stores-{cloud}"));
+        }
+        place.dir("engine");
+        let first = free_port();
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            fork_ports: format!("{first}-{}", first.saturating_add(9)),
+            disk_reserve: "16MiB".to_owned(),
+            engine: None,
+            binary,
+            place,
+        }
+    }
+
+    pub(crate) fn store(&self, cloud: &str) -> PathBuf {
+        self.place.path().join(format!("stores-{cloud}"))
+    }
+
+    /// Where the copy of the service lies.
+    pub(crate) fn copy(&self) -> PathBuf {
+        self.store("aws-eu-central-1").join("demo/orders")
+    }
+
+    pub(crate) fn fork_ports(&mut self, ports: &str) {
+        ports.clone_into(&mut self.fork_ports);
+    }
+
+    pub(crate) fn disk_reserve(&mut self, size: &str) {
+        size.clone_into(&mut self.disk_reserve);
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.place.path().join("btar.toml")
+    }
+
+    fn write_config(&self) {
+        let sum = {
+            let mut child = Command::new("sha256sum")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Write::write_all(
+                &mut child.stdin.take().unwrap(),
+                TOKEN_SHA256_INPUT.as_bytes(),
+            )
+            .unwrap();
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
+        };
+        let regions: String = ["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+            .iter()
+            .map(|cloud| {
+                let store = self.store(cloud);
+                format!("[[region]]\ncloud = \"{cloud}\"\nstore = \"file://{}\"\n", store.display())
+            })
+            .collect();
+        let text = format!(
+            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\n\
+             [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
+             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n\
+             {regions}\
+             [[service]]\nproject = \"demo\"\nname = \"orders\"\ntype = \"pg\"\n\
+             cloud = \"aws-eu-west-1\"\nplan = \"startup-4\"\n\
+             backup = {{ format = \"pgbackrest\", stanza = \"orders\", path = \"pgbackrest\" }}\n",
+            self.port,
+            self.place.path().display(),
+            self.fork_ports,
+            self.disk_reserve,
+        );
+        fs::write(self.config(), text).unwrap();
+    }
+
+    /// Starts the engine, as whoever runs the tests: as root it drops to its own user.
+    pub(crate) fn start(&mut self) {
+        self.write_config();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.place.path().join("engine.log"))
+            .unwrap();
+        give(&self.place.path().join("engine.log"));
+        let child = Command::new(&self.binary)
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        self.engine = Some(child);
+        wait_for("the engine", Duration::from_secs(20), || {
+            let ended = self.engine.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the engine ended: {ended:?}\n{}", self.log());
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.place.path().join("engine.log")).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.engine.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// The primary region's store disappears.
+    pub(crate) fn lose_primary(&self) {
+        fs::rename(self.store("aws-eu-west-1"), self.place.path().join("taken-away")).unwrap();
+    }
+
+    /// Calls the API.
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut curl = Command::new(program("curl", "the Debian package curl"));
+        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H"])
+            .arg(format!("Authorization: aivenv1 {TOKEN}"))
+            .args(["-H", "Content-Type: application/json"]);
+        if let Some(body) = body {
+            curl.args(["-d", &body.to_string()]);
+        }
+        let text = run(curl.arg(format!("{}{path}", self.url)));
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", &text));
+        Answer {
+            status: status.parse().unwrap(),
+            body: serde_json::from_str(body).unwrap_or(Value::Null),
+        }
+    }
+
+    /// Enables the secondary region.
+    pub(crate) fn enable(&self) {
+        let body =
+            serde_json::json!({"user_config": {"additional_backup_regions": ["aws-eu-central-1"]}});
+        let answer = self.call("PUT", "/v1/project/demo/service/orders", Some(body));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// The published window of the secondary region: start, end.
+    pub(crate) fn window(&self) -> Option<(String, String)> {
+        let answer = self.call("GET", "/v1/project/demo/service/orders/backups", None);
+        let region = answer.body["pitr"]["additional_regions"].get(0)?.clone();
+        let end = |key: &str| region[key].as_str().map(str::to_owned);
+        end("pitr_range_start").zip(end("pitr_range_end"))
+    }
+
+    /// Waits until the copy covers `time`.
+    pub(crate) fn wait_covered(&self, time: &str) {
+        wait_for(&format!("the copy to cover {time}"), Duration::from_secs(60), || {
+            let (_, end) = self.window()?;
+            (end.as_str() >= time).then_some(())
+        });
+    }
+
+    /// Asks for a fork.
+    pub(crate) fn fork(&self, name: &str, time: Option<&str>) -> Answer {
+        let mut config = serde_json::json!({"service_to_fork_from": "orders"});
+        if let Some(time) = time {
+            config["recovery_target_time"] = time.into();
+        }
+        let body = serde_json::json!({
+            "service_name": name, "service_type": "pg", "plan": "startup-4",
+            "cloud": "aws-eu-central-1", "user_config": config,
+        });
+        self.call("POST", "/v1/project/demo/service", Some(body))
+    }
+
+    /// Waits until a fork is running, and gives its connection URI to the source's database.
+    pub(crate) fn wait_running(&self, name: &str) -> String {
+        let service = wait_for(&format!("fork {name}"), Duration::from_secs(90), || {
+            let answer = self.call("GET", &format!("/v1/project/demo/service/{name}"), None);
+            let service = answer.body["service"].clone();
+            let error = &service["metadata"]["btar"]["error"];
+            assert!(error.is_null(), "fork {name} failed: {error}\n{}", self.log());
+            (service["state"] == "RUNNING").then_some(service)
+        });
+        let uri = service["service_uri"].as_str().expect("a running fork has a URI").to_owned();
+        let (server, _) = uri.rsplit_once('/').unwrap();
+        format!("{server}/postgres")
+    }
+
+    /// Waits until a fork has failed, and gives the reason.
+    pub(crate) fn wait_failed(&self, name: &str) -> String {
+        wait_for(&format!("fork {name} to fail"), Duration::from_secs(60), || {
+            let answer = self.call("GET", &format!("/v1/project/demo/service/{name}"), None);
+            let service = answer.body["service"].clone();
+            assert_ne!(service["state"], "RUNNING", "the fork must not run");
+            service["metadata"]["btar"]["error"].as_str().map(str::to_owned)
+        })
+    }
+
+    /// Rows and sum of the table `orders` of a fork.
+    pub(crate) fn rows(&self, uri: &str) -> (u64, u64) {
+        let text = run(Command::new(postgres_bin().join("psql")).args([
+            "-X",
+            "-At",
+            uri,
+            "-c",
+            "select count(*), coalesce(sum(id), 0) from orders",
+        ]));
+        let (rows, sum) = text.split_once('|').unwrap();
+        (rows.parse().unwrap(), sum.parse().unwrap())
+    }
+
+    /// Runs `btar` with some arguments and gives status and output.
+    pub(crate) fn btar(&self, arguments: &[&str]) -> (bool, String) {
+        let out =
+            Command::new(&self.binary).args(arguments).env("AIVEN_TOKEN", TOKEN).output().unwrap();
+        (out.status.success(), both(&out))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the engine's log:\n{}", self.log());
+        }
+        self.kill();
+        for entry in walk(&self.place.path().join("engine")) {
+            if entry.file_name().is_some_and(|name| name == "postmaster.pid") {
+                let text = fs::read_to_string(&entry).unwrap_or_default();
+                if let Some(pid) = text.lines().next() {
+                    let _ = Command::new("kill").args(["-QUIT", pid]).output();
+                }
+            }
+        }
+        pause(Duration::from_millis(100));
+    }
+}
+
+/// All files below a directory, links not followed.
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(walk(&entry.path())),
+            _ => found.push(entry.path()),
+        }
+    }
+    found
+}
