@@ -1,0 +1,126 @@
+//! Timeline history files, and which segments a recovery along a timeline reads.
+
+use crate::domain::lsn::{Lsn, Segment, SegmentSize, Timeline};
+
+/// A stretch of the log on one timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The timeline.
+    pub timeline: Timeline,
+    /// Where it begins.
+    pub begin: Lsn,
+    /// Where the next timeline left it; `None` for the last.
+    pub end: Option<Lsn>,
+}
+
+/// The way through the log to a timeline: its ancestors, oldest first, and itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelinePath {
+    stretches: Vec<Stretch>,
+}
+
+/// A history file is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of {file} is not `timeline, log position, reason`")]
+pub struct NotAHistory {
+    file: String,
+    line: usize,
+}
+
+impl TimelinePath {
+    /// The way to a timeline that has no history file: the first one.
+    #[must_use]
+    pub fn first(timeline: Timeline) -> Self {
+        Self { stretches: vec![Stretch { timeline, begin: Lsn(0), end: None }] }
+    }
+
+    /// Reads the history file of `timeline`: a line for each ancestor with its number and the
+    /// position where the next one left it (`readTimeLineHistory` in `timeline.c`).
+    ///
+    /// # Errors
+    /// [`NotAHistory`] with the line.
+    pub fn parse(timeline: Timeline, text: &str) -> Result<Self, NotAHistory> {
+        let mut stretches = Vec::new();
+        let mut begin = Lsn(0);
+        for (number, line) in text.lines().enumerate() {
+            let bad = || NotAHistory { file: timeline.history_file(), line: number + 1 };
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut fields = line.split_whitespace();
+            let parent = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
+            let end: Lsn = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
+            if end < begin || parent >= timeline.0 {
+                return Err(bad());
+            }
+            stretches.push(Stretch { timeline: Timeline(parent), begin, end: Some(end) });
+            begin = end;
+        }
+        stretches.push(Stretch { timeline, begin, end: None });
+        Ok(Self { stretches })
+    }
+
+    /// The timeline that this way leads to.
+    #[must_use]
+    pub fn target(&self) -> Timeline {
+        self.stretches.last().map_or(Timeline(1), |last| last.timeline)
+    }
+
+    /// Whether a base backup that ended on `timeline` at `position` lies on this way.
+    #[must_use]
+    pub fn passes(&self, timeline: Timeline, position: Lsn) -> bool {
+        self.stretches.iter().any(|stretch| {
+            stretch.timeline == timeline && stretch.end.is_none_or(|end| position <= end)
+        })
+    }
+
+    /// The files that may hold segment `number`, the one to prefer first.
+    ///
+    /// PostgreSQL tries the newest timeline first and does not go back to an older one
+    /// (`XLogFileReadAnyTLI` in `xlogrecovery.c`). The segment in which a timeline was left
+    /// exists on both; the newer one's begins with a copy of the older one's.
+    #[must_use]
+    pub fn candidates(&self, number: u64, size: SegmentSize) -> Vec<Segment> {
+        let holds = |stretch: &&Stretch| {
+            stretch.begin.0 / size.bytes() <= number
+                && stretch.end.is_none_or(|end| number <= end.0 / size.bytes())
+        };
+        self.stretches
+            .iter()
+            .rev()
+            .filter(holds)
+            .map(|stretch| Segment { timeline: stretch.timeline, number })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_segment_of_the_switch_is_sought_on_the_newer_timeline_first() {
+        let text = "1\t0/3001A28\tno recovery target specified\n\n2\t0/5000000\tbefore x\n";
+        let path = TimelinePath::parse(Timeline(3), text).unwrap();
+        let names = |number| -> Vec<u32> {
+            let found = path.candidates(number, SegmentSize::DEFAULT);
+            found.iter().map(|segment| segment.timeline.0).collect()
+        };
+        assert_eq!(names(2), [1]);
+        assert_eq!(names(3), [2, 1]);
+        assert_eq!(names(4), [2]);
+        assert_eq!(names(5), [3, 2]);
+        assert_eq!(names(6), [3]);
+        assert_eq!(path.target(), Timeline(3));
+        assert!(path.passes(Timeline(1), Lsn(0x0300_0000)));
+        assert!(!path.passes(Timeline(1), Lsn(0x0400_0000)));
+    }
+
+    #[test]
+    fn what_is_no_history_is_refused_with_its_line() {
+        for text in ["x", "1", "1\tnowhere", "2\t0/0", "1\t0/9\n1\t0/8"] {
+            assert!(TimelinePath::parse(Timeline(2), text).is_err(), "{text}");
+        }
+    }
+}
