@@ -33,7 +33,6 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("tonic::", &["plugin/"]),
     ("reqwest::", &["client/transport.rs"]),
     ("axum::", &["engine/http/"]),
-    ("object_store::", &["store/local.rs"]),
     ("rusqlite::", &["engine/state/"]),
     ("tokio_postgres::", &["engine/fork/server.rs"]),
     ("process::Command", &["engine/fork/process.rs", "engine/privilege.rs"]),

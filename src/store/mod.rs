@@ -1,13 +1,15 @@
 //! The object-store seam: a few operations that every store can do, with the same promises.
 
 pub mod key;
+pub mod local;
+pub mod memory;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use key::Key;
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 /// An object as a listing or a `head` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,4 +129,69 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// The directory under which the keys are files, for stores that are a directory. Tools such
     /// as pgBackRest read it themselves.
     fn local_root(&self) -> Option<PathBuf>;
+}
+
+/// A store's address cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not a URL.
+    #[error("`{0}` is not a URL; write a store as file:///absolute/directory")]
+    NotAUrl(String),
+    /// A kind of store that does not exist yet.
+    #[error("stores of kind `{0}` are not supported; use file:///absolute/directory")]
+    Unsupported(String),
+    /// A `file` URL without an absolute directory.
+    #[error("`{0}` does not name an absolute directory; write file:///absolute/directory")]
+    NotADirectory(String),
+}
+
+/// Opens the store at a URL. Nothing is touched yet: a store that is down is found out by use.
+///
+/// # Errors
+/// [`AddressError`], with how to write it.
+pub fn open(address: &str) -> Result<Arc<dyn BlobStore>, AddressError> {
+    let url = url::Url::parse(address).map_err(|_| AddressError::NotAUrl(address.to_owned()))?;
+    if url.scheme() != "file" {
+        return Err(AddressError::Unsupported(url.scheme().to_owned()));
+    }
+    let root = url.to_file_path().map_err(|()| AddressError::NotADirectory(address.to_owned()))?;
+    Ok(Arc::new(local::LocalStore::new(root)))
+}
+
+/// A body of bytes that are in memory already.
+#[must_use]
+pub fn body_of(bytes: Bytes) -> Body {
+    Box::pin(futures_util::stream::once(async move { Ok(bytes) }))
+}
+
+/// Reads a whole object of at most `limit` bytes.
+///
+/// # Errors
+/// Those of [`BlobStore::get`], and [`StoreError::Unavailable`] when it is larger or ends early.
+pub async fn read_all(
+    store: &dyn BlobStore,
+    key: &Key,
+    limit: u64,
+) -> Result<(ObjectMeta, Bytes), StoreError> {
+    use futures_util::TryStreamExt;
+    let object = store.get(key).await?;
+    let fault = |what: String| StoreError::Unavailable {
+        store: store.name().to_owned(),
+        doing: "reading",
+        key: key.clone(),
+        source: what.into(),
+    };
+    let size = object.meta.size_bytes;
+    if size > limit {
+        return Err(fault(format!("it has {size} bytes, more than the limit of {limit}")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut body = object.body;
+    while let Some(piece) = body.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() as u64 != size {
+        return Err(fault(format!("it ended after {} of {size} bytes", bytes.len())));
+    }
+    Ok((object.meta, bytes.into()))
 }

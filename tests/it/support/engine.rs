@@ -266,6 +266,7 @@ impl World {
 }
 
 impl Drop for World {
+    #[allow(clippy::print_stderr, reason = "a failed test shows what the engine said")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the engine's log:\n{}", self.log());
