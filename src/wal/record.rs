@@ -8,8 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// Size of a record's header, in bytes.
 pub const HEADER: usize = 24;
-/// Longest record, in bytes (`XLogRecordMaxSize`).
-pub const LENGTH_MAX: usize = 1020 << 20;
+/// Longest record, in bytes: `MaxAllocSize`, which bounds what a reader can put together. Since 16
+/// PostgreSQL writes none above 1020 MiB (`XLogRecordMaxSize`); before, nothing else held it back.
+pub const LENGTH_MAX: usize = (1 << 30) - 1;
 
 /// Resource manager of the log itself.
 pub const RM_XLOG: u8 = 0;
@@ -118,10 +119,11 @@ pub(crate) fn read(bytes: &[u8], lsn: Lsn, postgres_major: u32) -> Result<Record
         return Err(Damage::Checksum);
     }
     let (info, manager) = (bytes[16], bytes[17]);
-    let event = if matches!(manager, RM_XLOG | RM_XACT) {
-        event(manager, info, main_data(bytes, postgres_major)?).ok_or(Damage::Parts)?
-    } else {
-        Event::Other
+    let main = main_data(bytes, postgres_major)?;
+    let event = match manager {
+        RM_XLOG => log_event(info, main),
+        RM_XACT => transaction_event(info, main),
+        _ => Some(Event::Other),
     };
     Ok(Record {
         lsn,
@@ -131,7 +133,7 @@ pub(crate) fn read(bytes: &[u8], lsn: Lsn, postgres_major: u32) -> Result<Record
         length,
         manager,
         info,
-        event,
+        event: event.ok_or(Damage::Parts)?,
     })
 }
 
@@ -193,18 +195,23 @@ fn block(bytes: &[u8], at: usize, postgres_major: u32) -> Option<(usize, usize)>
     Some((header + 4, data))
 }
 
-fn event(manager: u8, info: u8, main: &[u8]) -> Option<Event> {
-    if manager == RM_XACT {
-        let kind = info & 0x70;
-        return Some(match kind {
-            0x00 | 0x20 | 0x30 | 0x40 => Event::Xact {
-                committed: matches!(kind, 0x00 | 0x30),
-                prepared: matches!(kind, 0x30 | 0x40),
-                time: postgres_time(i64_at(main, 0)?)?,
-            },
-            _ => Event::Other,
-        });
-    }
+/// What a transaction's record says. Source: `xact.h`; the time is the first field of both
+/// `xl_xact_commit` and `xl_xact_abort`, prepared or not.
+fn transaction_event(info: u8, main: &[u8]) -> Option<Event> {
+    let (committed, prepared) = match info & 0x70 {
+        0x00 => (true, false),
+        0x20 => (false, false),
+        0x30 => (true, true),
+        0x40 => (false, true),
+        // To prepare, to assign subtransactions and to invalidate caches ends no transaction.
+        _ => return Some(Event::Other),
+    };
+    Some(Event::Xact { committed, prepared, time: postgres_time(i64_at(main, 0)?)? })
+}
+
+/// What a record of the log about itself says. Sources: `pg_control.h` (`CheckPoint`, whose `time`
+/// lies at 64 in 13 to 18: `wal_level` of 18 fills what was padding) and `xlog_internal.h`.
+fn log_event(info: u8, main: &[u8]) -> Option<Event> {
     Some(match info & 0xF0 {
         0x00 | 0x10 => Event::Checkpoint { time: DateTime::from_timestamp(i64_at(main, 64)?, 0)? },
         0x40 => Event::Switch,
@@ -222,7 +229,8 @@ fn event(manager: u8, info: u8, main: &[u8]) -> Option<Event> {
     })
 }
 
-/// PostgreSQL counts microseconds since 2000-01-01 (`TimestampTz`).
+/// PostgreSQL counts microseconds since 2000-01-01 (`TimestampTz`). `None` for its infinities and
+/// what else no calendar holds: no record has such a time.
 fn postgres_time(microseconds: i64) -> Option<DateTime<Utc>> {
     let epoch = DateTime::from_timestamp(946_684_800, 0)?;
     epoch.checked_add_signed(TimeDelta::microseconds(microseconds))

@@ -1,16 +1,15 @@
 //! Walks the records of consecutive segments, and sums up each segment.
 //!
-//! 1. A segment's first page must name the expected cluster, position and size.
-//! 2. On each page, the rest of an unfinished record comes first; it must be as long as expected.
-//! 3. Then record after record: length, checksum, link to the record before.
-//! 4. A switch ends the segment; zeros in place of a record end the valid log.
-//! 5. A record that does not fit is carried over to the next segment.
+//! 1. The caller gives the segments of one way through the log, in order and without a hole.
+//! 2. Each is checked against the one before it: place, cluster, version, size, timeline.
+//! 3. `walk.rs` goes through its pages and records; what was not finished is carried over.
+//! 4. Where the valid log ends inside a segment, the run ends: no later segment is taken.
 
 use crate::{
     domain::lsn::{Lsn, Segment, SegmentSize},
     wal::{
-        page::{PAGE_SIZE, PageHeader, u32_at},
-        record::{self, Damage, Event, HEADER, LENGTH_MAX, Record},
+        record::{Event, Record},
+        walk::Walk,
     },
 };
 use chrono::{DateTime, Utc};
@@ -45,7 +44,14 @@ pub struct SegmentIndex {
     pub backup_ends: Vec<Lsn>,
     /// Largest settings that a hot standby needs.
     pub parameter_floor: Option<[u32; 5]>,
-    /// Whether the valid log ends before the segment does.
+    /// Whether the valid log ends before the segment does: zeros, a page that a recycled file held
+    /// before, or half a record. So it is with a `.partial` file, with the file that is being
+    /// written, and with the last one of a timeline that was left.
+    ///
+    /// Nothing on the same timeline is contiguous with this segment, so a run must end here, and
+    /// the [`Scanner`] refuses the next segment. The way goes on only on a newer timeline that left
+    /// this one inside of this segment: its file of the *same* number begins with a copy of this
+    /// one, so it is scanned in place of this one, from the [`Carry`] of the segment before.
     pub ends_early: bool,
 }
 
@@ -63,17 +69,36 @@ pub struct Xacts {
 /// What is needed to go on with the next segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carry {
-    next_number: u64,
-    prev: Option<Lsn>,
-    system_identifier: u64,
-    unfinished: Option<Unfinished>,
+    pub(super) next_number: u64,
+    pub(super) system_identifier: u64,
+    pub(super) segment_size: SegmentSize,
+    pub(super) postgres_major: u32,
+    /// Timeline that wrote the last page.
+    pub(super) page_timeline: u32,
+    /// Start of the last record.
+    pub(super) prev: Option<Lsn>,
+    pub(super) open: Open,
 }
 
+/// Where the walk stands between two pages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Unfinished {
-    lsn: Lsn,
-    length: usize,
-    bytes: Vec<u8>,
+pub(super) enum Open {
+    /// Between two records.
+    Border,
+    /// In a record.
+    Record(Unfinished),
+    /// In a record whose beginning was not seen: so many bytes of it are left.
+    Tail { left: usize },
+    /// Behind the end of the valid log.
+    Ended,
+}
+
+/// A record whose rest is on the pages that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    pub(super) lsn: Lsn,
+    pub(super) length: usize,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The log is not what it should be.
@@ -85,6 +110,14 @@ pub enum WalError {
         /// File name of the segment.
         segment: String,
         /// What is wrong.
+        what: String,
+    },
+    /// The segment may be sound, but this program cannot read it.
+    #[error("WAL segment {segment} cannot be read: {what}")]
+    Unsupported {
+        /// File name of the segment.
+        segment: String,
+        /// Why not.
         what: String,
     },
     /// A record is damaged.
@@ -102,7 +135,15 @@ pub enum WalError {
 /// Reads segments one after the other.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    carry: Option<Carry>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Fresh,
+    Going(Carry),
+    Failed,
 }
 
 impl Scanner {
@@ -115,16 +156,18 @@ impl Scanner {
     /// A scanner that goes on where another one stopped.
     #[must_use]
     pub fn resume(carry: Carry) -> Self {
-        Self { carry: Some(carry) }
+        Self { state: State::Going(carry) }
     }
 
-    /// What a later scanner needs to go on here. `None` at the very beginning, and when the
-    /// unfinished record is larger than [`CARRY_BYTES_MAX`].
+    /// What a later scanner needs to go on here. `None` at the very beginning, after an error, and
+    /// when the unfinished record is larger than [`CARRY_BYTES_MAX`].
     #[must_use]
     pub fn carry(&self) -> Option<Carry> {
-        let carry = self.carry.as_ref()?;
-        let large =
-            carry.unfinished.as_ref().is_some_and(|record| record.bytes.len() > CARRY_BYTES_MAX);
+        let State::Going(carry) = &self.state else { return None };
+        let large = match &carry.open {
+            Open::Record(record) => record.bytes.len() > CARRY_BYTES_MAX,
+            Open::Border | Open::Tail { .. } | Open::Ended => false,
+        };
         (!large).then(|| carry.clone())
     }
 
@@ -132,243 +175,33 @@ impl Scanner {
     ///
     /// # Errors
     /// [`WalError`] when the bytes are damaged, of another cluster, or not the next segment. The
-    /// records before the damage have been shown.
+    /// records before the damage have been shown. A scanner that failed stays failed, so that
+    /// nothing behind the damage is taken for a continuation: to try other bytes for the same
+    /// place, [`Scanner::resume`] from the carry taken before.
     pub fn segment(
         &mut self,
         segment: Segment,
         bytes: &[u8],
         sink: &mut dyn FnMut(&Record),
     ) -> Result<SegmentIndex, WalError> {
-        let walk = Walk::begin(segment, bytes, self.carry.take())?;
-        let (index, carry) = walk.run(sink)?;
-        self.carry = Some(carry);
+        let carry = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Fresh => None,
+            State::Going(carry) => Some(carry),
+            State::Failed => {
+                let segment = segment.file_name(SegmentSize::DEFAULT);
+                let what = "the log before it could not be read".to_owned();
+                return Err(WalError::Unsupported { segment, what });
+            }
+        };
+        let (index, carry) = Walk::begin(segment, bytes, carry)?.run(sink)?;
+        self.state = State::Going(carry);
         Ok(index)
     }
 }
 
-/// The walk through one segment.
-struct Walk<'a> {
-    segment: Segment,
-    size: SegmentSize,
-    bytes: &'a [u8],
-    first: PageHeader,
-    prev: Option<Lsn>,
-    unfinished: Option<Unfinished>,
-    /// Bytes of a record's rest that are passed over, as its beginning was not seen.
-    skip: usize,
-    index: SegmentIndex,
-}
-
-/// How a page ended.
-#[derive(PartialEq, Eq)]
-enum PageEnd {
-    Next,
-    Switch,
-    EndOfLog,
-}
-
-impl<'a> Walk<'a> {
-    fn begin(segment: Segment, bytes: &'a [u8], carry: Option<Carry>) -> Result<Self, WalError> {
-        let size = u64::try_from(bytes.len()).ok().and_then(SegmentSize::new);
-        let name = segment.file_name(size.unwrap_or(SegmentSize::DEFAULT));
-        let damaged = |what: String| WalError::Segment { segment: name.clone(), what };
-        let Some(size) = size else {
-            return Err(damaged(format!("{} bytes are no size of a segment", bytes.len())));
-        };
-        let Some(first) = PageHeader::read(bytes) else {
-            return Err(damaged(
-                "it does not begin with a page header of PostgreSQL 13 to 18".into(),
-            ));
-        };
-        let Some(long) = first.long else {
-            return Err(damaged("its first page has no long header".into()));
-        };
-        if long.segment_bytes != size.bytes() {
-            return Err(damaged(format!(
-                "it has {} bytes, its header says {}",
-                size.bytes(),
-                long.segment_bytes
-            )));
-        }
-        if usize::try_from(long.page_bytes).ok() != Some(PAGE_SIZE) {
-            return Err(damaged(format!("pages of {} bytes are not supported", long.page_bytes)));
-        }
-        let start = segment.start(size);
-        if first.address != start {
-            return Err(damaged(format!("it holds the log from {}, not {start}", first.address)));
-        }
-        if first.timeline > segment.timeline.0 {
-            return Err(damaged(format!("it was written by timeline {}", first.timeline)));
-        }
-        if let Some(carry) = &carry {
-            if carry.next_number != segment.number {
-                return Err(damaged("it is not the next one".into()));
-            }
-            if carry.system_identifier != long.system_identifier {
-                return Err(damaged(format!(
-                    "it belongs to the cluster {}, the one before it to {}",
-                    long.system_identifier, carry.system_identifier
-                )));
-            }
-        }
-        let index = SegmentIndex {
-            segment,
-            system_identifier: long.system_identifier,
-            segment_size: size,
-            postgres_major: first.postgres_major,
-            records: 0,
-            last_record: None,
-            last_end: None,
-            xacts: None,
-            latest_time: None,
-            backup_ends: Vec::new(),
-            parameter_floor: None,
-            ends_early: false,
-        };
-        let (prev, unfinished) = carry.map_or((None, None), |carry| (carry.prev, carry.unfinished));
-        Ok(Self { segment, size, bytes, first, prev, unfinished, skip: 0, index })
-    }
-
-    fn run(mut self, sink: &mut dyn FnMut(&Record)) -> Result<(SegmentIndex, Carry), WalError> {
-        let bytes = self.bytes;
-        for (number, page) in bytes.chunks_exact(PAGE_SIZE).enumerate() {
-            match self.page(number * PAGE_SIZE, page, sink)? {
-                PageEnd::Next => {}
-                PageEnd::Switch => break,
-                PageEnd::EndOfLog => {
-                    self.index.ends_early = true;
-                    self.unfinished = None;
-                    break;
-                }
-            }
-        }
-        let carry = Carry {
-            next_number: self.segment.number + 1,
-            prev: self.prev,
-            system_identifier: self.index.system_identifier,
-            unfinished: self.unfinished,
-        };
-        Ok((self.index, carry))
-    }
-
-    /// Walks one page that begins `offset` bytes into the segment.
-    fn page(
-        &mut self,
-        offset: usize,
-        page: &[u8],
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<PageEnd, WalError> {
-        let address = Lsn(self.segment.start(self.size).0 + offset as u64);
-        let Some(header) = PageHeader::read(page).filter(|header| header.address == address) else {
-            // A page that was never written, or holds what a recycled file held before.
-            return Ok(PageEnd::EndOfLog);
-        };
-        if header.timeline > self.segment.timeline.0 || header.timeline < self.first.timeline {
-            return Err(self.damaged(address, "a page of another timeline"));
-        }
-        let mut at = header.length();
-        if let Some(end) = self.rest(&header, page, &mut at, sink)? {
-            return Ok(end);
-        }
-        while at + 4 <= PAGE_SIZE {
-            let lsn = Lsn(address.0 + at as u64);
-            let length = u32_at(page, at).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-            if length == 0 {
-                return Ok(PageEnd::EndOfLog);
-            }
-            if !(HEADER..=LENGTH_MAX).contains(&length) {
-                return Err(self.damaged(lsn, "a record of an impossible length"));
-            }
-            let Some(whole) = page.get(at..at + length) else {
-                let bytes = page[at..].to_vec();
-                self.unfinished = Some(Unfinished { lsn, length, bytes });
-                return Ok(PageEnd::Next);
-            };
-            at = aligned(at + length);
-            let end = Lsn(address.0 + at as u64);
-            if self.record(whole, lsn, end, sink)? {
-                return Ok(PageEnd::Switch);
-            }
-        }
-        Ok(PageEnd::Next)
-    }
-
-    /// The rest of a record at the start of a page. `Some` when the page is used up by it.
-    fn rest(
-        &mut self,
-        header: &PageHeader,
-        page: &[u8],
-        at: &mut usize,
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<Option<PageEnd>, WalError> {
-        let room = PAGE_SIZE - *at;
-        if !header.continues {
-            if let Some(record) = self.unfinished.take_if(|_| !header.overwrites) {
-                return Err(self.damaged(record.lsn, "a record without its rest"));
-            }
-            self.unfinished = None;
-            self.skip = 0;
-            return Ok(None);
-        }
-        let Some(mut record) = self.unfinished.take() else {
-            // The first segment of a scan begins in the middle of a record, or the scan is
-            // still inside of it.
-            if self.prev.is_some() && self.skip == 0 {
-                return Err(self.damaged(header.address, "the rest of a record that did not begin"));
-            }
-            self.skip = header.rest_length.saturating_sub(room);
-            *at = aligned(*at + header.rest_length.min(room));
-            return Ok((header.rest_length >= room).then_some(PageEnd::Next));
-        };
-        if record.bytes.len() + header.rest_length != record.length {
-            return Err(self.damaged(record.lsn, "a record whose rest has another length"));
-        }
-        let take = header.rest_length.min(room);
-        record.bytes.extend_from_slice(&page[*at..*at + take]);
-        *at = aligned(*at + take);
-        if take < header.rest_length {
-            self.unfinished = Some(record);
-            return Ok(Some(PageEnd::Next));
-        }
-        let end = Lsn(header.address.0 + *at as u64);
-        let switched = self.record(&record.bytes, record.lsn, end, sink)?;
-        Ok(switched.then_some(PageEnd::Switch))
-    }
-
-    /// Checks a whole record and takes it into the index. Says whether it ends the segment.
-    fn record(
-        &mut self,
-        bytes: &[u8],
-        lsn: Lsn,
-        end: Lsn,
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<bool, WalError> {
-        let mut record = record::read(bytes, lsn, self.index.postgres_major).map_err(|damage| {
-            let what = match damage {
-                Damage::Length => "a record of an impossible length",
-                Damage::Checksum => "a record with a wrong checksum",
-                Damage::Parts => "a record whose parts do not add up",
-            };
-            self.damaged(lsn, what)
-        })?;
-        if self.prev.is_some_and(|prev| prev != record.prev) {
-            return Err(self.damaged(lsn, "a record that does not follow the one before it"));
-        }
-        let switch = record.event == Event::Switch;
-        record.end = if switch { self.segment.end(self.size) } else { end };
-        self.prev = Some(lsn);
-        self.index.take(&record);
-        sink(&record);
-        Ok(switch)
-    }
-
-    fn damaged(&self, lsn: Lsn, what: &'static str) -> WalError {
-        WalError::Record { segment: self.segment.file_name(self.size), lsn, what }
-    }
-}
-
 impl SegmentIndex {
-    fn take(&mut self, record: &Record) {
+    /// Takes a record into the sums.
+    pub(super) fn take(&mut self, record: &Record) {
         self.records += 1;
         self.last_record = Some(record.lsn);
         self.last_end = Some(record.end);
@@ -398,9 +231,4 @@ impl SegmentIndex {
             Event::Switch | Event::Other => {}
         }
     }
-}
-
-/// Records begin at multiples of eight bytes (`MAXALIGN`).
-fn aligned(at: usize) -> usize {
-    (at + 7) & !7
 }
