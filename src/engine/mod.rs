@@ -1,5 +1,10 @@
 //! The replication engine: observes stores, copies backups, serves the API, forks databases.
 
+pub mod config;
+
 pub mod catalog;
+pub mod error;
 pub mod fork;
 pub mod replicate;
+pub mod state;
+pub mod views;
