@@ -2,9 +2,11 @@
 
 pub mod config;
 
+pub mod app;
 pub mod catalog;
 pub mod error;
 pub mod fork;
+pub mod fork_jobs;
 pub mod replicate;
 pub mod state;
 pub mod views;
