@@ -197,13 +197,8 @@ async fn a_fork_has_exactly_the_rows_of_its_moment() {
             runner::run(&order, ForkPhase::Planned, &seen, &world.clock, &world.cancel).await;
         done.unwrap();
         check_rows(&order, &marks[mark]);
-        let phases = [
-            ForkPhase::Restoring,
-            ForkPhase::Replaying,
-            ForkPhase::Verifying,
-            ForkPhase::Verifying,
-            ForkPhase::Ready,
-        ];
+        let phases =
+            [ForkPhase::Restoring, ForkPhase::Replaying, ForkPhase::Verifying, ForkPhase::Ready];
         assert_eq!(*seen.seen.lock().unwrap(), phases);
         assert!(seen.units.lock().unwrap().contains(&"wal_lsn"));
         let state = "select pg_is_in_recovery(), current_setting('archive_mode'), \
@@ -235,6 +230,10 @@ async fn the_latest_transaction_is_the_end_of_the_log() {
     support::run(command(bin.join("pg_ctl")).args(["-m", "immediate", "-D"]).arg(data).arg("stop"));
     fs::remove_dir_all(&order.site.socket_dir).unwrap();
     assert!(!is_open(&order));
+    let blocker = std::net::TcpListener::bind(("127.0.0.1", order.site.port)).unwrap();
+    let error = world.run(&order, ForkPhase::Ready).await.unwrap_err();
+    assert!(matches!(error, ForkError::PortTaken { .. }), "{error}");
+    drop(blocker);
     world.run(&order, ForkPhase::Ready).await.unwrap();
     assert_eq!(psql(&order, "select count(*) from orders"), (last.rows + 10).to_string());
     world.remove(&order).await;
@@ -397,7 +396,7 @@ async fn what_the_source_had_configured_does_no_harm() {
     let foreign = "\ninclude '/etc/passwd'\ninclude_dir 'gone.d'\n";
     fs::write(&conf, fs::read_to_string(&conf).unwrap() + foreign).unwrap();
     source.pgbackrest("--type=full backup");
-    source.psql("set default_transaction_read_only = off; insert into fast_orders select generate_series(1, 50)");
+    source.psql("begin read write; insert into fast_orders select generate_series(1, 50); commit");
     source.archive();
     let before = world.files();
     let space_before = tree(&space);
@@ -409,7 +408,7 @@ async fn what_the_source_had_configured_does_no_harm() {
     // Enough to fill segments, which an archiver would push.
     psql(
         &order,
-        "set default_transaction_read_only = off; insert into fast_orders select 1; select pg_switch_wal()",
+        "begin read write; insert into fast_orders select 1; commit; select pg_switch_wal()",
     );
     psql(&order, "checkpoint");
     assert_eq!(world.files(), before, "the fork wrote into its repository");
@@ -421,6 +420,61 @@ async fn what_the_source_had_configured_does_no_harm() {
     assert!(Path::new(&inside).starts_with(&order.site.dir), "{inside}");
     world.remove(&order).await;
     source.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_follows_its_source_over_a_promotion() {
+    if !unprivileged("a_fork_follows_its_source_over_a_promotion") {
+        return;
+    }
+    let world = World::empty();
+    fs::create_dir_all(world.repository()).unwrap();
+    let source = Source::start(&world.place.dir("source"), &world.repository());
+    source.insert(50);
+    source.pgbackrest("--type=full backup");
+    source.insert(50);
+    promote(&world.place.path().join("source"), &source);
+    source.insert(50);
+    let mark = source.mark();
+    source.insert(10);
+    source.archive();
+    source.stop();
+    let labels = plans::labels(&world.repository());
+    let plan = plans::at(&world.store, "demo/orders", &labels[0], &mark.time);
+    assert_eq!((plan.timeline.0, plan.histories.len()), (2, 1));
+    let order = world.order(plan);
+    let history = world.store.join(&order.plan.histories[0].key);
+    let text = fs::read(&history).unwrap();
+    fs::remove_file(&history).unwrap();
+    let error = world.run(&order, ForkPhase::Planned).await.unwrap_err();
+    assert!(matches!(error, ForkError::Wal(_)), "{error}");
+    assert!(error.to_string().contains("00000002.history"), "{error}");
+    refused(&order);
+    fs::write(&history, text).unwrap();
+    world.run(&order, ForkPhase::Replaying).await.unwrap();
+    check_rows(&order, &mark);
+    // Its own timeline is a new one, not one that the source has used.
+    psql(&order, "checkpoint");
+    assert_eq!(psql(&order, "select timeline_id from pg_control_checkpoint()"), "3");
+    world.remove(&order).await;
+}
+
+/// Makes the source a standby and promotes it, which begins a new timeline.
+fn promote(dir: &Path, source: &Source) {
+    let pg_ctl = |args: &[&str]| {
+        support::run(
+            command(support::postgres_bin().join("pg_ctl"))
+                .arg("-D")
+                .arg(dir.join("data"))
+                .args(args)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null()),
+        );
+    };
+    pg_ctl(&["-w", "-m", "fast", "stop"]);
+    fs::write(dir.join("data/standby.signal"), "").unwrap();
+    pg_ctl(&["-w", "-l", dir.join("log/postgresql.log").to_str().unwrap(), "start"]);
+    assert_eq!(source.psql("select pg_promote(true, 60)"), "t");
 }
 
 fn tree(dir: &Path) -> String {

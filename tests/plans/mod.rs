@@ -152,7 +152,7 @@ fn archive(store: &Path, prefix: &str) -> Archive {
             } else if let Some((name, sha1)) =
                 name.strip_suffix(".zst").and_then(|name| name.split_once('-'))
             {
-                let segment = Segment::parse(name, SIZE).unwrap();
+                let Ok(segment) = Segment::parse(name, SIZE) else { continue }; // A partial one.
                 let sha1 = Some(sha1.to_owned());
                 let object = LogObject { segment, key, size_bytes, sha1, codec: Codec::Zst };
                 segments.insert(segment, object);

@@ -100,10 +100,7 @@ pub enum ForkError {
         reason: String,
     },
     /// The log cannot be replayed.
-    #[error(
-        "the log cannot be replayed: {0}; nothing was opened. Restore to an earlier moment, or \
-         have the segment copied again from the primary region"
-    )]
+    #[error("the log cannot be replayed: {0}; nothing was opened{remedy}", remedy = log_remedy(.0))]
     Wal(String),
     /// Replay stopped elsewhere than planned.
     #[error(
@@ -215,6 +212,16 @@ pub enum ForkError {
     },
 }
 
+/// What a person can do about an error of the log, as the rest of a sentence.
+fn log_remedy(message: &str) -> &'static str {
+    match remedy(message) {
+        "" => {
+            "; have it copied again from the primary region, or fork to a moment before it is needed"
+        }
+        known => known,
+    }
+}
+
 /// What a person can do about a well-known error of the server, as the rest of a sentence.
 fn remedy(reason: &str) -> &'static str {
     const KNOWN: &[(&str, &str)] = &[
@@ -258,6 +265,10 @@ mod tests {
             reason: "FATAL: could not access file \"timescaledb\": No such file".to_owned(),
         };
         assert!(server.to_string().contains("shared_preload_libraries"), "{server}");
+        let hole = ForkError::Wal("WAL segment 0A: object x does not exist".to_owned());
+        assert!(hole.to_string().contains("copied again"), "{hole}");
+        let full = ForkError::Wal("writing x failed: No space left on device".to_owned());
+        assert!(full.to_string().ends_with("free disk space and fork again"), "{full}");
         let port = ForkError::PortTaken { host: "127.0.0.1".to_owned(), port: 5433 };
         assert!(port.to_string().contains("another port"), "{port}");
     }

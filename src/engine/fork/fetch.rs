@@ -40,8 +40,9 @@ pub fn run(plan_file: &Path, name: &str, destination: &Path) -> ExitCode {
     let status = match fetch(plan_file, name, destination) {
         Ok(status) => status,
         Err(what) => {
+            let kind = if name.ends_with(".history") { "timeline history" } else { "WAL segment" };
             // Without standard error the status still says that it failed.
-            let _ = writeln!(io::stderr(), "{MESSAGE}WAL segment {name}: {what}");
+            let _ = writeln!(io::stderr(), "{MESSAGE}{kind} {name}: {what}");
             BROKEN
         }
     };

@@ -1,15 +1,12 @@
 //! The phase *verifying*: compare, and only then promote, make the administrator, and open.
 
-use crate::{
-    domain::fork::ForkPhase,
-    engine::fork::{
-        cluster::{Status, Stop},
-        conf::Stage,
-        error::ForkError,
-        runner::Job,
-        server::{self, State},
-        site::check_port,
-    },
+use crate::engine::fork::{
+    cluster::{Status, Stop},
+    conf::Stage,
+    error::ForkError,
+    runner::Job,
+    server::{self, State},
+    site::check_port,
 };
 use std::time::Duration;
 
@@ -22,7 +19,6 @@ const START_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Compares cluster and position with the plan, and records that they are right.
 pub(super) async fn verify(job: &Job<'_>) -> Result<(), ForkError> {
-    job.watch.phase(ForkPhase::Verifying);
     let plan = &job.order.plan;
     match settled(job).await? {
         Settled::AtStop => {}
@@ -38,7 +34,6 @@ pub(super) async fn verify(job: &Job<'_>) -> Result<(), ForkError> {
 
 /// Makes the verified standby a primary with its administrator, on its public port.
 pub(super) async fn promote_and_open(job: &Job<'_>) -> Result<(), ForkError> {
-    job.watch.phase(ForkPhase::Verifying);
     // A server that went down meanwhile comes back with the configuration that it had: paused at
     // the stop before its promotion, as a primary after it.
     job.cluster.start(DOING).await?;
@@ -51,29 +46,47 @@ pub(super) async fn promote_and_open(job: &Job<'_>) -> Result<(), ForkError> {
     // The port and the connection limits need a restart.
     job.cluster.stop(Stop::Fast).await?;
     check_port(&job.order.site)?;
-    start_open(job).await
+    start_open(job).await?;
+    let (order, site) = (job.order, &job.order.site);
+    server::log_in(&site.host, site.port, &order.admin_user, &order.admin_password, job.clock).await
 }
 
-/// Starts an open fork, unless it runs, and waits until its administrator can log in.
+/// Starts an open fork, unless it runs, and waits until it takes connections.
+///
+/// It asks no question: passwords and access rules are the administrator's now.
 pub(super) async fn start_open(job: &Job<'_>) -> Result<(), ForkError> {
-    let order = job.order;
     let started = match job.cluster.start(DOING).await {
-        Ok(()) => settled(job).await,
+        Ok(()) => accepting(job).await,
         Err(error) => Err(error),
     };
-    match started {
-        Ok(Settled::Primary) => {}
-        Ok(Settled::AtStop) => {
-            return Err(ForkError::NotPromoted { reason: "it is still a standby".to_owned() });
-        }
-        // Another program was quicker: say so, and not what the server's log makes of it.
-        Err(error @ ForkError::Server { .. }) => {
-            return Err(check_port(&order.site).err().unwrap_or(error));
-        }
-        Err(error) => return Err(error),
+    // When another program was quicker with the port, say so, and not what the log makes of it.
+    if let Err(ForkError::Server { .. }) = started {
+        check_port(&job.order.site)?;
     }
-    let site = &order.site;
-    server::log_in(&site.host, site.port, &order.admin_user, &order.admin_password, job.clock).await
+    started
+}
+
+/// Waits until the server takes connections.
+async fn accepting(job: &Job<'_>) -> Result<(), ForkError> {
+    let deadline = job.clock.monotonic() + START_LIMIT;
+    loop {
+        match job.cluster.status() {
+            Status::Down => return Err(job.cluster.failure(DOING)),
+            Status::Busy => wait(job, deadline).await?,
+            Status::Accepts => return Ok(()),
+        }
+    }
+}
+
+/// Waits a moment, unless it is too late or called off.
+async fn wait(job: &Job<'_>, deadline: Duration) -> Result<(), ForkError> {
+    if job.clock.monotonic() > deadline {
+        return Err(ForkError::NoProgress { doing: DOING, minutes: START_LIMIT.as_secs() / 60 });
+    }
+    tokio::select! {
+        () = job.cancel.cancelled() => Err(ForkError::Cancelled(DOING)),
+        () = job.clock.sleep(INTERVAL) => Ok(()),
+    }
 }
 
 /// What a server has become that takes connections.
@@ -106,16 +119,7 @@ async fn settled(job: &Job<'_>) -> Result<Settled, ForkError> {
             }
             State::Standby { paused: false, .. } | State::Silent => {}
         }
-        if job.clock.monotonic() > deadline {
-            return Err(ForkError::NoProgress {
-                doing: DOING,
-                minutes: START_LIMIT.as_secs() / 60,
-            });
-        }
-        tokio::select! {
-            () = job.cancel.cancelled() => return Err(ForkError::Cancelled(DOING)),
-            () = job.clock.sleep(INTERVAL) => {}
-        }
+        wait(job, deadline).await?;
     }
 }
 

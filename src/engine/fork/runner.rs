@@ -34,7 +34,8 @@ pub(super) struct Job<'a> {
 /// `from` is the recorded phase. What was done before is found by the markers in the fork's
 /// directory, so that a phase whose record and whose effect differ after a crash is repeated.
 /// A cancelled run may leave its server behind the private socket, for the next run or for
-/// [`remove`]. A failed run stops it: nothing half open stays.
+/// [`remove`]. A failed run stops it: nothing half open stays. To stop a run, cancel it and await
+/// its end: what is dropped may still be deleting files in the background.
 ///
 /// # Errors
 /// [`ForkError`], in words for the person who waits.
@@ -67,8 +68,11 @@ pub async fn run(
 async fn phases(job: &Job<'_>) -> Result<(), ForkError> {
     let (site, plan) = (&job.order.site, &job.order.plan);
     restore::restore(job).await?;
-    if !site.is_verified(plan)? {
+    if site.is_verified(plan)? {
+        job.watch.phase(ForkPhase::Verifying);
+    } else {
         replay::replay(job).await?;
+        job.watch.phase(ForkPhase::Verifying);
         open::verify(job).await?;
     }
     open::promote_and_open(job).await
