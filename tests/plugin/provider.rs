@@ -125,7 +125,7 @@ impl Resource for ShelfBox {
         for (index, thing) in config.things.as_ref_option().into_iter().flatten().enumerate() {
             if thing.colour == Value::Value("invisible".to_owned()) {
                 let at = AttributePath::new("things").index(i64::try_from(index).unwrap());
-                diagnostics.error_short("Nobody sees this colour", at.attribute("colour"));
+                diagnostics.error_short("Nobody sees this colour", at);
             }
         }
         Some(())
