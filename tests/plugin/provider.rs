@@ -66,7 +66,7 @@ impl BoxState {
         let lid = self.lid.as_mut_option().into_iter();
         let things = self.things.as_mut_option().into_iter().flatten();
         for thing in lid.chain(things).filter(|thing| !thing.weight.is_value()) {
-            thing.weight = weight.clone();
+            thing.weight = *weight;
         }
     }
 }
