@@ -4,9 +4,13 @@ pub mod config;
 
 pub mod app;
 pub mod catalog;
+pub mod driver;
 pub mod error;
 pub mod fork;
 pub mod fork_jobs;
+pub mod http;
+pub mod privilege;
 pub mod replicate;
+pub mod serve;
 pub mod state;
 pub mod views;

@@ -28,10 +28,8 @@ impl App {
         }
         let view = self.views.service(&id);
         let backups = describe::backups(&configured.cloud, &view);
-        let primary_region = PrimaryRange {
-            pitr_range_start: earliest_in_primary(&view),
-            pitr_range_end: None,
-        };
+        let primary_region =
+            PrimaryRange { pitr_range_start: earliest_in_primary(&view), pitr_range_end: None };
         let ranges = view.regions.iter().filter_map(|(cloud, region)| region_range(cloud, region));
         let pitr = Pitr { primary_region, additional_regions: ranges.collect() };
         Ok(BackupList { backups, pitr: Some(pitr) })
@@ -41,7 +39,12 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`].
-    pub fn lag_report(&self, project: &str, service: &str, period: &str) -> Result<Value, AppError> {
+    pub fn lag_report(
+        &self,
+        project: &str,
+        service: &str,
+        period: &str,
+    ) -> Result<Value, AppError> {
         let id = self.id(project, service)?;
         self.get_service(project, service)?;
         let (length, step) = match period {

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Configured services have no other date of birth.
@@ -62,7 +62,7 @@ pub(super) fn fork(fork: &StoredFork, progress: Option<Progress>) -> Service {
     let ready = fork.phase == ForkPhase::Ready;
     let state = if ready { ServiceState::Running } else { ServiceState::Rebuilding };
     let parameters = ready.then(|| uri_parameters(fork));
-    let uri = parameters.as_ref().map(|parameters| uri(parameters));
+    let uri = parameters.as_ref().map(uri);
     let recovery = &fork.recovery;
     let report = ForkReport {
         source: fork.source.to_string(),
@@ -145,7 +145,11 @@ fn node(fork: &StoredFork, progress: Option<Progress>) -> NodeState {
         name: format!("{}-1", fork.id.service),
         state: state.to_owned(),
         role: Some("master".to_owned()),
-        progress_updates: if fork.phase == ForkPhase::Ready { Vec::new() } else { updates.collect() },
+        progress_updates: if fork.phase == ForkPhase::Ready {
+            Vec::new()
+        } else {
+            updates.collect()
+        },
     }
 }
 
@@ -189,10 +193,7 @@ fn rest(connection: Option<(&BTreeMap<String, String>, &str)>) -> Object {
         "node_count": 1,
         "disk_space_mb": null,
     });
-    match rest {
-        Value::Object(rest) => rest,
-        _ => Object::new(),
-    }
+    rest.as_object().cloned().unwrap_or_default()
 }
 
 /// The base backups of a service: what the primary lists, and what only copies still have.

@@ -11,7 +11,7 @@ pub mod status;
 
 use crate::{
     domain::{
-        cloud::{Cloud, CloudName},
+        cloud::CloudName,
         ids::{ProjectName, ServiceId, ServiceName},
     },
     engine::{
@@ -95,8 +95,7 @@ impl App {
             }
         }
         let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
-        let forks =
-            ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
+        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
         let change = tokio::sync::Mutex::default();
         Ok(Arc::new(Self {
             settings,
@@ -141,10 +140,6 @@ impl App {
 
     fn configured(&self, id: &ServiceId) -> Option<&ServiceSettings> {
         self.settings.services.iter().find(|service| service.id == *id)
-    }
-
-    fn cloud(&self, name: &CloudName) -> Option<&Cloud> {
-        self.settings.regions.iter().map(|region| &region.cloud).find(|cloud| cloud.name == *name)
     }
 }
 

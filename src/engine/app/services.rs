@@ -96,7 +96,8 @@ impl App {
         refuse_moves(configured.cloud.as_str(), &update)?;
         let user_config = update.user_config.unwrap_or_default();
         let merged = merge(&stored.user_config, user_config)?;
-        if merged.get(ADDITIONAL_BACKUP_REGIONS) != stored.user_config.get(ADDITIONAL_BACKUP_REGIONS)
+        if merged.get(ADDITIONAL_BACKUP_REGIONS)
+            != stored.user_config.get(ADDITIONAL_BACKUP_REGIONS)
         {
             self.check_regions(configured, merged.get(ADDITIONAL_BACKUP_REGIONS))?;
         }
@@ -176,11 +177,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`].
-    pub fn tags(
-        &self,
-        project: &str,
-        service: &str,
-    ) -> Result<BTreeMap<String, String>, AppError> {
+    pub fn tags(&self, project: &str, service: &str) -> Result<BTreeMap<String, String>, AppError> {
         Ok(self.get_service(project, service)?.tags)
     }
 
@@ -232,16 +229,16 @@ fn merge(present: &Object, sent: Object) -> Result<Object, AppError> {
             continue;
         }
         if key == ADDITIONAL_BACKUP_REGIONS {
-            let strings =
-                |list: &Vec<Value>| list.iter().all(Value::is_string);
+            let strings = |list: &Vec<Value>| list.iter().all(Value::is_string);
             if !value.as_array().is_some_and(strings) {
                 let text = format!("Invalid input: `{key}` must be a list of cloud names");
                 return Err(AppError::refused("bad_request", text));
             }
         }
-        match value {
-            Value::Null => drop(merged.remove(&key)),
-            value => drop(merged.insert(key, value)),
+        if value.is_null() {
+            merged.remove(&key);
+        } else {
+            merged.insert(key, value);
         }
     }
     Ok(merged)
