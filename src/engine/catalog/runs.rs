@@ -123,11 +123,10 @@ mod tests {
         Segment { timeline: Timeline(timeline), number }.file_name(SegmentSize::DEFAULT)
     }
 
-    fn check(
-        stored: &[(u32, u64)],
-        histories: &[(u32, &str)],
-        expect: (&[(u32, u64)], bool, (u32, u64), usize),
-    ) {
+    /// Segments of the run, whether it makes the backup consistent, the next one, those behind.
+    type Expect<'a> = (&'a [(u32, u64)], bool, (u32, u64), usize);
+
+    fn check(stored: &[(u32, u64)], histories: &[(u32, &str)], expect: Expect<'_>) {
         let keys = stored.iter().map(|&(t, n)| (segment_key(&name(t, n), 'a'), found(1)));
         let repository = Repository::sort("m", keys);
         let paths: Vec<TimelinePath> = histories

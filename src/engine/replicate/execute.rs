@@ -17,8 +17,10 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Objects that are copied at the same time by one lane.
-const STEPS_AT_ONCE: usize = 4;
+/// Segments that are copied at the same time: each is held in memory to be proven.
+pub const SEGMENTS_AT_ONCE: usize = 4;
+/// Files that are copied at the same time: most are small, and the store's answer is waited for.
+pub const FILES_AT_ONCE: usize = 16;
 
 /// The two sides of a copy.
 #[derive(Clone, Debug)]
@@ -91,11 +93,12 @@ impl CopyError {
     }
 }
 
-/// Executes stages one after the other. A stage with a failed step is finished as far as it can be;
+/// Executes stages one after the other, `at_once` steps of a stage at the same time. A stage with a failed step is finished as far as it can be;
 /// the stages after it are left to a later pass.
 pub async fn execute(
     sides: &Sides,
     stages: &[Stage],
+    at_once: usize,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Vec<CopyError> {
@@ -107,7 +110,7 @@ pub async fn execute(
         let mut waiting = stage.steps.iter();
         let mut running = FuturesUnordered::new();
         loop {
-            let free = STEPS_AT_ONCE - running.len();
+            let free = at_once - running.len();
             running
                 .extend(waiting.by_ref().take(free).map(|step| run(sides, step, progress, stop)));
             let Some(done) = running.next().await else { break };

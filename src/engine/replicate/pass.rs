@@ -15,7 +15,7 @@ use crate::{
         },
         error::chain,
         replicate::{
-            execute::{CopyError, Progress, Sides, execute},
+            execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
             plan::{self, Stage},
         },
         state::State,
@@ -166,7 +166,8 @@ impl Replicator {
         let plan = plan::plan(&sides.1, source, look, &lane.damaged);
         problems.extend(plan.problems);
         let mut worked = !plan.log.is_empty();
-        let errors = execute(&sides.0, &plan.log, &Progress::default(), &self.shared.stop).await;
+        let (progress, stop) = (Progress::default(), &self.shared.stop);
+        let errors = execute(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop).await;
         self.report(&errors, problems);
         worked &= errors.is_empty();
         if lane.task.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
@@ -192,7 +193,7 @@ impl Replicator {
     ) -> tokio::task::JoinHandle<Vec<CopyError>> {
         let (progress, wake) = (target.progress.clone(), self.wake.clone());
         tokio::spawn(async move {
-            let errors = execute(&sides, &stages, &progress, &stop).await;
+            let errors = execute(&sides, &stages, FILES_AT_ONCE, &progress, &stop).await;
             if errors.is_empty() {
                 wake.notify_one();
             }
