@@ -330,13 +330,15 @@ mod tests {
         }
 
         fn fill(&mut self) {
-            while self.bytes.len() % SIZE < SIZE - PAGE_SIZE || self.bytes.len() % SIZE == 0 {
+            while self.bytes.len() % SIZE < SIZE - PAGE_SIZE
+                || self.bytes.len().is_multiple_of(SIZE)
+            {
                 self.record(10, 0, &[1; 5000]);
             }
         }
 
         /// The segments, the last one filled up with zeros.
-        fn segments(&self) -> Vec<(Segment, Vec<u8>)> {
+        fn segments(&self) -> Files {
             let timeline = Timeline(self.timeline);
             let segment = |(n, bytes): (usize, &[u8])| {
                 let mut bytes = bytes.to_vec();
@@ -348,6 +350,7 @@ mod tests {
     }
 
     type Seen = Vec<(Lsn, Lsn, u8)>;
+    type Files = Vec<(Segment, Vec<u8>)>;
 
     fn scan(
         scanner: &mut Scanner,
@@ -541,7 +544,7 @@ mod tests {
         log.leave(8);
         log.record(10, 0, &[1; 5000]);
         let good = log.segments();
-        let check = |change: &dyn Fn(&mut Vec<(Segment, Vec<u8>)>), expected: &str| {
+        let check = |change: &dyn Fn(&mut Files), expected: &str| {
             let mut segments = good.clone();
             change(&mut segments);
             let found = fault(&segments);
@@ -563,6 +566,39 @@ mod tests {
         check(&|s| s[0].1[0] = 0x20, "page magic D120 is that of a newer PostgreSQL than 18");
         check(&|s| s[0].1[0] = 0x01, "an older PostgreSQL than 13");
         check(&|s| s[0].1[..2].copy_from_slice(&[0xD1, 0x10]), "a big-endian machine");
+    }
+
+    #[test]
+    fn a_sound_record_of_another_log_does_not_follow() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.prev -= 8;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+        // Even a scan's first record points back.
+        let mut log = Log::new();
+        log.prev = log.position() + 8192;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+    }
+
+    #[test]
+    fn only_a_scans_first_page_begins_with_an_unknown_rest() {
+        let border = |last: usize| {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            log.fill();
+            log.leave(last);
+            if last > 0 {
+                log.record(10, 0, &[1; 500]);
+            }
+            log.fill();
+            log.segments()
+        };
+        let (whole, cut) = (border(0), border(8));
+        assert!(fault(&[whole[0].clone(), cut[1].clone()]).contains("did not begin"));
+        assert!(fault(&[cut[0].clone(), whole[1].clone()]).contains("without its rest"));
+        scan(&mut Scanner::new(), &cut[1..]).1.unwrap();
     }
 
     #[test]
