@@ -232,3 +232,424 @@ impl SegmentIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::lsn::Timeline,
+        wal::page::{LONG_HEADER, PAGE_SIZE, SHORT_HEADER},
+    };
+    use proptest::prelude::*;
+
+    const SIZE: usize = 1 << 20;
+    const FIRST: u64 = 3;
+
+    /// Writes a log as PostgreSQL does, in segments of 1 MiB from number [`FIRST`] on.
+    struct Log {
+        bytes: Vec<u8>,
+        timeline: u32,
+        prev: u64,
+        overwrite: bool,
+        /// What a reader must find: start, end, kind.
+        records: Vec<(Lsn, Lsn, u8)>,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let prev = FIRST * SIZE as u64 - 64;
+            Self { bytes: vec![], timeline: 1, prev, overwrite: false, records: vec![] }
+        }
+
+        fn position(&self) -> u64 {
+            FIRST * SIZE as u64 + self.bytes.len() as u64
+        }
+
+        fn page_header(&mut self, rest: usize) {
+            let long = self.bytes.len().is_multiple_of(SIZE);
+            let overwrite = std::mem::take(&mut self.overwrite);
+            let flags = u16::from(rest > 0) | u16::from(long) << 1 | u16::from(overwrite) << 3;
+            let address = self.position();
+            for part in [&0xD110_u16.to_le_bytes()[..], &flags.to_le_bytes()] {
+                self.bytes.extend_from_slice(part);
+            }
+            self.bytes.extend_from_slice(&self.timeline.to_le_bytes());
+            self.bytes.extend_from_slice(&address.to_le_bytes());
+            self.bytes.extend_from_slice(&u32::try_from(rest).unwrap().to_le_bytes());
+            self.bytes.extend_from_slice(&[0; 4]);
+            if long {
+                self.bytes.extend_from_slice(&7_u64.to_le_bytes());
+                self.bytes.extend_from_slice(&u32::try_from(SIZE).unwrap().to_le_bytes());
+                self.bytes.extend_from_slice(&u32::try_from(PAGE_SIZE).unwrap().to_le_bytes());
+            }
+        }
+
+        /// Writes a record with so many bytes of main data.
+        fn record(&mut self, manager: u8, info: u8, main: &[u8]) -> Lsn {
+            if self.bytes.len().is_multiple_of(PAGE_SIZE) {
+                self.page_header(0);
+            }
+            let start = self.position();
+            let mut record = vec![0; 24];
+            if !main.is_empty() {
+                record.push(254);
+                record.extend_from_slice(&u32::try_from(main.len()).unwrap().to_le_bytes());
+                record.extend_from_slice(main);
+            }
+            let length = u32::try_from(record.len()).unwrap();
+            record[..4].copy_from_slice(&length.to_le_bytes());
+            record[8..16].copy_from_slice(&self.prev.to_le_bytes());
+            (record[16], record[17]) = (info, manager);
+            let sum = crc32c::crc32c_append(crc32c::crc32c(&record[24..]), &record[..20]);
+            record[20..24].copy_from_slice(&sum.to_le_bytes());
+            let mut rest = &record[..];
+            while !rest.is_empty() {
+                if self.bytes.len().is_multiple_of(PAGE_SIZE) {
+                    self.page_header(rest.len());
+                }
+                let room = PAGE_SIZE - self.bytes.len() % PAGE_SIZE;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                self.bytes.extend_from_slice(now);
+                rest = later;
+            }
+            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+            if (manager, info) == (0, 0x40) {
+                self.bytes.resize(self.bytes.len().next_multiple_of(SIZE), 0);
+            }
+            self.prev = start;
+            self.records.push((Lsn(start), Lsn(self.position()), manager));
+            Lsn(start)
+        }
+
+        /// Fills up until so many bytes are left of the page.
+        fn leave(&mut self, bytes: usize) {
+            let used = self.bytes.len() % PAGE_SIZE;
+            let used = if used == 0 { SHORT_HEADER } else { used };
+            assert!(used + 29 + bytes <= PAGE_SIZE, "{used}");
+            self.record(10, 0, &vec![1; PAGE_SIZE - used - 29 - bytes]);
+        }
+
+        fn fill(&mut self) {
+            while self.bytes.len() % SIZE < SIZE - PAGE_SIZE
+                || self.bytes.len().is_multiple_of(SIZE)
+            {
+                self.record(10, 0, &[1; 5000]);
+            }
+        }
+
+        /// The segments, the last one filled up with zeros.
+        fn segments(&self) -> Files {
+            let timeline = Timeline(self.timeline);
+            let segment = |(n, bytes): (usize, &[u8])| {
+                let mut bytes = bytes.to_vec();
+                bytes.resize(SIZE, 0);
+                (Segment { timeline, number: FIRST + n as u64 }, bytes)
+            };
+            self.bytes.chunks(SIZE).enumerate().map(segment).collect()
+        }
+    }
+
+    type Seen = Vec<(Lsn, Lsn, u8)>;
+    type Files = Vec<(Segment, Vec<u8>)>;
+
+    fn scan(
+        scanner: &mut Scanner,
+        segments: &[(Segment, Vec<u8>)],
+    ) -> (Seen, Result<Vec<SegmentIndex>, WalError>) {
+        let mut seen = vec![];
+        let mut see = |record: &Record| seen.push((record.lsn, record.end, record.manager));
+        let indexes = segments
+            .iter()
+            .map(|(segment, bytes)| scanner.segment(*segment, bytes, &mut see))
+            .collect();
+        (seen, indexes)
+    }
+
+    fn check(log: &Log) -> Vec<SegmentIndex> {
+        let (seen, indexes) = scan(&mut Scanner::new(), &log.segments());
+        let indexes = indexes.unwrap();
+        assert_eq!(seen, log.records);
+        // Segment by segment, with what is carried over written down in between.
+        let mut carry: Option<Carry> = None;
+        let mut pieces = vec![];
+        for part in log.segments() {
+            let mut scanner = carry.map_or_else(Scanner::new, Scanner::resume);
+            pieces.extend(scan(&mut scanner, &[part]).0);
+            let text = serde_json::to_string(&scanner.carry().unwrap()).unwrap();
+            carry = Some(serde_json::from_str(&text).unwrap());
+        }
+        assert_eq!(pieces, log.records);
+        indexes
+    }
+
+    fn fault(segments: &[(Segment, Vec<u8>)]) -> String {
+        scan(&mut Scanner::new(), segments).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn records_are_cut_anywhere() {
+        // 8 bytes hold a record's length and no more of its header.
+        for left in [8, 16, 24, 32, 40] {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            log.leave(left);
+            log.record(10, 0, &[2; 100]);
+            log.leave(0);
+            log.record(10, 0, &[3; 3 * PAGE_SIZE]);
+            log.fill();
+            log.leave(left);
+            log.record(10, 0, &[4; 20_000]);
+            assert_eq!(check(&log).len(), 2, "{left}");
+        }
+    }
+
+    #[test]
+    fn a_record_spans_segments() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.record(10, 0, &vec![2; 5 * SIZE / 2]);
+        log.record(10, 0, &[3; 100]);
+        log.fill();
+        let (seen, _) = scan(&mut Scanner::new(), &log.segments()[..2]);
+        assert_eq!(seen.len(), 1);
+        // A scan may begin in the middle of it; its rest is then passed over to its very end.
+        let (seen, indexes) = scan(&mut Scanner::new(), &log.segments()[1..]);
+        assert_eq!(seen, log.records[2..]);
+        assert_eq!(indexes.unwrap()[0].last_record, None);
+        let mut broken = log.segments();
+        let rest = &mut broken[2].1[16..20];
+        rest[0] ^= 8;
+        assert!(fault(&broken[1..]).contains("the rest of a record"), "{}", fault(&broken[1..]));
+        assert!(fault(&broken).contains("whose rest has another length"));
+    }
+
+    #[test]
+    fn a_large_record_is_not_carried_but_read_again() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.record(10, 0, &vec![2; 3 * SIZE]);
+        let mut scanner = Scanner::new();
+        scan(&mut scanner, &log.segments()[..1]).1.unwrap();
+        assert!(scanner.carry().is_some());
+        scan(&mut scanner, &log.segments()[1..2]).1.unwrap();
+        assert!(scanner.carry().is_none());
+    }
+
+    #[test]
+    fn a_switch_ends_the_segment_even_when_it_is_cut() {
+        for left in [8, 16, 24, 32] {
+            let mut log = Log::new();
+            log.leave(PAGE_SIZE - 200);
+            log.leave(left);
+            log.record(0, 0x40, &[]);
+            log.record(10, 0, &[1; 100]);
+            log.fill();
+            // Cut between two segments, it uses up the second one.
+            log.leave(left);
+            log.record(0, 0x40, &[]);
+            log.record(10, 0, &[1; 100]);
+            let indexes = check(&log);
+            assert_eq!(indexes.len(), if left < 24 { 4 } else { 3 }, "{left}");
+            assert!(!indexes[0].ends_early, "{left}");
+            assert_eq!(
+                indexes[0].last_end,
+                Some(indexes[1].segment.start(indexes[1].segment_size))
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_given_up_is_passed_over() {
+        for cut in [PAGE_SIZE, SIZE] {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            let (prev, kept) = (log.prev, log.records.clone());
+            log.record(10, 0, &vec![2; 2 * SIZE]);
+            log.bytes.truncate(cut);
+            (log.prev, log.records, log.overwrite) = (prev, kept, true);
+            log.record(0, 0xD0, &[0; 16]);
+            log.fill();
+            check(&log);
+            // Without the mark it is damage.
+            let mut broken = log.segments();
+            broken[cut / SIZE].1[cut % SIZE + 2] &= !8;
+            assert!(fault(&broken).contains("a record without its rest"), "{}", fault(&broken));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_an_early_end() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.fill();
+        log.leave(8);
+        log.record(10, 0, &[1; 100]);
+        log.fill();
+        let mut segments = log.segments();
+        let whole = scan(&mut Scanner::new(), &segments[..1]).1.unwrap().remove(0);
+        assert!(!whole.ends_early);
+        // Half of it was written, the rest is what a recycled file held before.
+        let old = segments[1].1.clone();
+        segments[0].1[SIZE / 2..].copy_from_slice(&old[SIZE / 2..]);
+        let mut scanner = Scanner::new();
+        let (seen, indexes) = scan(&mut scanner, &segments[..1]);
+        let index = indexes.unwrap().remove(0);
+        assert!(index.ends_early);
+        assert!(index.last_end.unwrap() <= Lsn((FIRST * SIZE as u64) + SIZE as u64 / 2));
+        assert_eq!(seen, log.records[..seen.len()]);
+        let carry = scanner.carry().unwrap();
+        let next = scan(&mut Scanner::resume(carry), &segments[1..]).1.unwrap_err();
+        assert!(next.to_string().contains("the log ended early"), "{next}");
+        // A scanner that failed does not begin anew.
+        scan(&mut scanner, &segments[1..]).1.unwrap_err();
+        let next = scan(&mut scanner, &segments[1..]).1.unwrap_err();
+        assert!(next.to_string().contains("the log before it could not be read"), "{next}");
+        assert_eq!(scanner.carry(), None);
+    }
+
+    #[test]
+    fn a_newer_timeline_goes_on_inside_a_segment() {
+        let mut old = Log::new();
+        old.record(10, 0, &[1; 100]);
+        old.fill();
+        old.leave(8);
+        old.record(10, 0, &[1; 100]);
+        old.record(10, 0, &[1; 9000]);
+        let mut new = Log { bytes: old.bytes.clone(), records: old.records.clone(), ..old };
+        new.timeline = 2;
+        new.record(10, 0, &[2; 30_000]);
+        // The old one's first segment, then the new one's second, which begins with a copy.
+        let path = |log: &Log| {
+            let mut segments = log.segments();
+            segments[0].0.timeline = Timeline(1);
+            segments
+        };
+        let (seen, indexes) = scan(&mut Scanner::new(), &path(&new));
+        assert!(indexes.unwrap()[1].ends_early);
+        assert_eq!(seen, new.records);
+        // Timelines never run backwards, and no file holds a newer one's pages.
+        let mut back = path(&new);
+        let last = PAGE_SIZE * 3;
+        assert_eq!(back[1].1[last + 4], 2);
+        back[1].1[last + 4] = 1;
+        assert!(fault(&back).contains("another timeline"), "{}", fault(&back));
+        back[1].1[last + 4] = 3;
+        assert!(fault(&back).contains("another timeline"), "{}", fault(&back));
+    }
+
+    #[test]
+    fn a_segment_must_be_of_its_place() {
+        let mut log = Log::new();
+        log.fill();
+        log.leave(8);
+        log.record(10, 0, &[1; 5000]);
+        let good = log.segments();
+        let check = |change: &dyn Fn(&mut Files), expected: &str| {
+            let mut segments = good.clone();
+            change(&mut segments);
+            let found = fault(&segments);
+            assert!(found.contains(expected), "{found}");
+        };
+        check(&|s| s[0].1.truncate(SIZE - 1), "1048575 bytes are no size of a segment");
+        check(&|s| s[0].1 = vec![], "0 bytes are no size");
+        check(&|s| s[0].1 = vec![0; SIZE], "does not begin with a page header");
+        check(&|s| s[0].1[2] = 0, "no long header");
+        check(&|s| s[0].1[2] |= 0x10, "does not begin with a page header");
+        check(&|s| s[0].1[35] = 1, "its header says");
+        check(&|s| s[0].1[38] = 1, "pages of");
+        check(&|s| s[0].0.number += 1, "it holds the log from 0/300000, not 0/400000");
+        check(&|s| s[0].1[4] = 2, "written by timeline 2");
+        check(&|s| s.swap(0, 1), "it is not the next one");
+        check(&|s| s[1].1[24] = 8, "it belongs to the cluster 8, the one before it to 7");
+        check(&|s| s[1].1[0] = 0x13, "it is of PostgreSQL 16, the one before it of 15");
+        check(&|s| s[1].1[4] = 0, "timeline 0 wrote it, and 1 the one before it");
+        check(&|s| s[0].1[0] = 0x20, "page magic D120 is that of a newer PostgreSQL than 18");
+        check(&|s| s[0].1[0] = 0x01, "an older PostgreSQL than 13");
+        check(&|s| s[0].1[..2].copy_from_slice(&[0xD1, 0x10]), "a big-endian machine");
+    }
+
+    #[test]
+    fn a_sound_record_of_another_log_does_not_follow() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.prev -= 8;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+        // Even a scan's first record points back.
+        let mut log = Log::new();
+        log.prev = log.position() + 8192;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+    }
+
+    #[test]
+    fn only_a_scans_first_page_begins_with_an_unknown_rest() {
+        let border = |last: usize| {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            log.fill();
+            log.leave(last);
+            if last > 0 {
+                log.record(10, 0, &[1; 500]);
+            }
+            log.fill();
+            log.segments()
+        };
+        let (whole, cut) = (border(0), border(8));
+        assert!(fault(&[whole[0].clone(), cut[1].clone()]).contains("did not begin"));
+        assert!(fault(&[cut[0].clone(), whole[1].clone()]).contains("without its rest"));
+        scan(&mut Scanner::new(), &cut[1..]).1.unwrap();
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_refused() {
+        for time in [i64::MIN, i64::MAX, i64::MIN + 1] {
+            let mut log = Log::new();
+            log.record(1, 0, &time.to_le_bytes());
+            assert!(fault(&log.segments()).contains("do not add up"), "{time}");
+        }
+    }
+
+    /// Whether everything seen of changed bytes is what was written, and no more.
+    fn check_prefix(original: &Seen, segments: &[(Segment, Vec<u8>)]) {
+        let (seen, _) = scan(&mut Scanner::new(), segments);
+        assert!(seen.len() <= original.len() && seen[..] == original[..seen.len()]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_behind_good_headers_are_read_without_a_panic(
+            noise in proptest::collection::vec(any::<u8>(), 0..3 * PAGE_SIZE),
+            at in 0..SIZE,
+            cut in 0..200_usize,
+        ) {
+            let mut log = Log::new();
+            log.record(10, 0, &vec![1; PAGE_SIZE * 2 + cut]);
+            log.record(1, 0, &1_i64.to_le_bytes());
+            log.fill();
+            let mut segments = log.segments();
+            let end = SIZE.min(at + noise.len());
+            segments[0].1[at..end].copy_from_slice(&noise[..end - at]);
+            if at > LONG_HEADER + PAGE_SIZE * 3 {
+                check_prefix(&log.records, &segments);
+            } else {
+                let _ = scan(&mut Scanner::new(), &segments);
+            }
+            let mut bytes = noise;
+            bytes.resize(SIZE, 0xD1);
+            let _ = scan(&mut Scanner::new(), &[(segments[0].0, bytes)]);
+        }
+
+        #[test]
+        fn a_flipped_bit_never_makes_the_log_longer(bit in 0..25 * PAGE_SIZE * 8) {
+            let mut log = Log::new(); // It ends on its seventeenth page.
+            for n in 0..20 {
+                log.record(1, 0, &i64::from(n).to_le_bytes());
+                log.record(10, 0, &vec![1; 700 * usize::try_from(n).unwrap()]);
+            }
+            let mut segments = log.segments();
+            segments[0].1[bit / 8] ^= 1 << (bit % 8);
+            check_prefix(&log.records, &segments);
+        }
+    }
+}
