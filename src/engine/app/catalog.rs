@@ -66,7 +66,7 @@ impl App {
     pub fn service_type(&self, project: &str, name: &str) -> Result<Value, AppError> {
         self.project(project)?;
         if name == "pg" {
-            return Ok(json!({ "service_type": pg_type() }));
+            return Ok(pg_type());
         }
         Err(AppError::NotFound(format!("Service type {name} does not exist. Types here: pg.")))
     }

@@ -198,7 +198,7 @@ mod tests {
                     let keys: Vec<&str> = stage.steps.iter().map(Step::key).collect();
                     let keys: Vec<&str> =
                         keys.iter().map(|k| k.rsplit('/').next().unwrap()).collect();
-                    let keys = keys.join(" ").replace(|c: char| c == '-', "~");
+                    let keys = keys.join(" ").replace('-', "~");
                     let keys: Vec<&str> =
                         keys.split(' ').map(|k| k.split('~').next().unwrap()).collect();
                     writeln!(said, "{pass} {lane} {}: {}", stage.name, keys.join(" ")).unwrap();

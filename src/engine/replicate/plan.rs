@@ -8,7 +8,7 @@ use crate::{
         repository::{Found, Repository},
     },
     layout::pgbackrest::{
-        backup_info::{self, ListedBackup},
+        backup_info::{self, BackupInfo, ListedBackup},
         keys::{self, Role},
         manifest::{ExpectedSize, Manifest},
     },
@@ -314,8 +314,16 @@ impl Planner<'_> {
         if self.target.info_bytes.as_ref() == Some(bytes) || self.source.info.backups.is_empty() {
             return;
         }
-        let present = self.target.info.backups.iter().map(|backup| backup.finished_at).max();
-        if newest.is_none() || newest < present {
+        let latest = |info: &BackupInfo| info.backups.iter().map(|b| b.finished_at).max();
+        // A catalogue whose newest backup cannot be restored is worse than the older one: whoever
+        // uses it takes the newest first.
+        if newest < latest(&self.source.info) {
+            let what = "the newest backup of the primary's catalogue is not complete; the copy \
+                        keeps its catalogue until it is";
+            self.plan.problems.push(what.to_owned());
+            return;
+        }
+        if newest < latest(&self.target.info) {
             let what = "the primary's catalogue lists no complete backup that is as new as the \
                         newest one in the copy; the copy keeps its catalogue";
             self.plan.problems.push(what.to_owned());
