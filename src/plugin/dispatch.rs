@@ -1,0 +1,171 @@
+//! Routes each gRPC call to its answer, limits its size, and turns a panic into a diagnostic.
+
+use crate::plugin::{
+    answer::{Answer, Call},
+    calls,
+    registry::Registry,
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{
+    any::Any,
+    convert::Infallible,
+    marker::PhantomData,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tf_provider::Diagnostics;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, body::BoxBody, codec::ProstCodec, server::NamedService};
+use tower_service::Service;
+
+/// As much as Terraform itself accepts.
+const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+type HttpRequest = http::Request<BoxBody>;
+type HttpResponse = http::Response<BoxBody>;
+
+/// The service `tfplugin6.Provider`.
+#[derive(Clone)]
+pub(super) struct ProviderService(pub(super) Arc<Registry>);
+
+impl NamedService for ProviderService {
+    const NAME: &'static str = "tfplugin6.Provider";
+}
+
+impl Service<HttpRequest> for ProviderService {
+    type Response = HttpResponse;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<HttpResponse, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        let registry = Arc::clone(&self.0);
+        async move { Ok(route(registry, request).await) }.boxed()
+    }
+}
+
+async fn route(registry: Arc<Registry>, request: HttpRequest) -> HttpResponse {
+    use calls::{
+        ApplyResourceChangeRequest, CallFunctionRequest, ConfigureProviderRequest,
+        GetFunctionsRequest, GetMetadataRequest, GetProviderSchemaRequest,
+        ImportResourceStateRequest, MoveResourceStateRequest, PlanResourceChangeRequest,
+        ReadDataSourceRequest, ReadResourceRequest, StopProviderRequest,
+        UpgradeResourceStateRequest, ValidateDataResourceConfigRequest,
+        ValidateProviderConfigRequest, ValidateResourceConfigRequest,
+    };
+    let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    match method.as_str() {
+        "GetMetadata" => unary::<GetMetadataRequest>(registry, request).await,
+        "GetProviderSchema" => unary::<GetProviderSchemaRequest>(registry, request).await,
+        "ValidateProviderConfig" => unary::<ValidateProviderConfigRequest>(registry, request).await,
+        "ConfigureProvider" => unary::<ConfigureProviderRequest>(registry, request).await,
+        "StopProvider" => unary::<StopProviderRequest>(registry, request).await,
+        "ValidateResourceConfig" => unary::<ValidateResourceConfigRequest>(registry, request).await,
+        "UpgradeResourceState" => unary::<UpgradeResourceStateRequest>(registry, request).await,
+        "ReadResource" => unary::<ReadResourceRequest>(registry, request).await,
+        "PlanResourceChange" => unary::<PlanResourceChangeRequest>(registry, request).await,
+        "ApplyResourceChange" => unary::<ApplyResourceChangeRequest>(registry, request).await,
+        "ImportResourceState" => unary::<ImportResourceStateRequest>(registry, request).await,
+        "MoveResourceState" => unary::<MoveResourceStateRequest>(registry, request).await,
+        "ValidateDataResourceConfig" => {
+            unary::<ValidateDataResourceConfigRequest>(registry, request).await
+        }
+        "ReadDataSource" => unary::<ReadDataSourceRequest>(registry, request).await,
+        "GetFunctions" => unary::<GetFunctionsRequest>(registry, request).await,
+        "CallFunction" => unary::<CallFunctionRequest>(registry, request).await,
+        // Terraform asks for what newer versions of the protocol have, and lives without it.
+        _ => Status::unimplemented(format!("{method} is not part of this provider")).into_http(),
+    }
+}
+
+async fn unary<Q: Call>(registry: Arc<Registry>, request: HttpRequest) -> HttpResponse {
+    let guarded = Guarded::<Q> { registry, call: PhantomData };
+    let mut grpc = tonic::server::Grpc::new(ProstCodec::<Q::Answer, Q>::default())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.unary(guarded, request).await
+}
+
+/// Answers one kind of call and survives a panic in it.
+struct Guarded<Q> {
+    registry: Arc<Registry>,
+    call: PhantomData<fn(Q)>,
+}
+
+impl<Q: Call> tonic::server::UnaryService<Q> for Guarded<Q> {
+    type Response = Q::Answer;
+    type Future = BoxFuture<'static, Result<Response<Q::Answer>, Status>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let registry = Arc::clone(&self.registry);
+        let call = request.into_inner();
+        async move { Ok(Response::new(guard(&registry, call).await)) }.boxed()
+    }
+}
+
+async fn guard<Q: Call>(registry: &Registry, call: Q) -> Q::Answer {
+    let mut diagnostics = Diagnostics::default();
+    // Taken before the call, which consumes the request.
+    let (subject, on_panic) = (call.subject(), call.on_panic());
+    let caught = AssertUnwindSafe(call.answer(registry, &mut diagnostics)).catch_unwind().await;
+    let answer = caught.unwrap_or_else(|panic| {
+        diagnostics.root_error(
+            format!("The provider failed inside {subject}"),
+            format!("{}. This is a bug in the provider.", panic_text(&*panic)),
+        );
+        on_panic
+    });
+    answer.with(diagnostics)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a text")
+}
+
+/// go-plugin's service through which Terraform ends the plugin.
+#[derive(Clone)]
+pub(super) struct ControllerService(pub(super) CancellationToken);
+
+impl NamedService for ControllerService {
+    const NAME: &'static str = "plugin.GRPCController";
+}
+
+impl Service<HttpRequest> for ControllerService {
+    type Response = HttpResponse;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<HttpResponse, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        let shutdown = self.0.clone();
+        async move {
+            if !request.uri().path().ends_with("/Shutdown") {
+                return Ok(Status::unimplemented("only Shutdown is answered").into_http());
+            }
+            let codec = ProstCodec::<calls::ShutdownResponse, calls::ShutdownRequest>::default();
+            Ok(tonic::server::Grpc::new(codec).unary(Shutdown(shutdown), request).await)
+        }
+        .boxed()
+    }
+}
+
+struct Shutdown(CancellationToken);
+
+impl tonic::server::UnaryService<calls::ShutdownRequest> for Shutdown {
+    type Response = calls::ShutdownResponse;
+    type Future = BoxFuture<'static, Result<Response<calls::ShutdownResponse>, Status>>;
+
+    fn call(&mut self, _: Request<calls::ShutdownRequest>) -> Self::Future {
+        self.0.cancel();
+        async { Ok(Response::new(calls::ShutdownResponse {})) }.boxed()
+    }
+}
