@@ -209,9 +209,13 @@ mod tests {
             #[allow(dead_code, reason = "only its type matters")]
             port: i64,
         }
-        let (attribute, detail) = refused::<Plain>(&value(serde_json::json!({"port": "s3cret"})));
+        let given = serde_json::json!({"port": "s3cret"});
+        let (attribute, detail) = refused::<Plain>(&json(&given));
         assert_eq!(attribute, AttributePath::new("port"));
         assert!(!detail.contains("s3cret") && detail.contains("string \"…\""), "{detail}");
+        let (attribute, detail) = refused::<Plain>(&value(given));
+        assert_eq!(attribute, AttributePath::new("port"));
+        assert!(!detail.contains("s3cret"), "{detail}");
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
             (AttributeType::AttributeSingle(inner.clone()), wire::Nesting::Single),
             (AttributeType::AttributeList(inner.clone()), wire::Nesting::List),
             (AttributeType::AttributeSet(inner.clone()), wire::Nesting::Set),
-            (AttributeType::AttributeMap(inner.clone()), wire::Nesting::Map),
+            (AttributeType::AttributeMap(inner), wire::Nesting::Map),
         ] {
             let nested = Attribute { attr_type, ..text(AttributeConstraint::Optional) };
             let converted = attribute("outer", &nested, &Overlay::default());
@@ -273,7 +273,7 @@ mod tests {
             (NestedBlock::Single(inner.clone()), wire::Nesting::Single, (1, 1)),
             (NestedBlock::Group(inner.clone()), wire::Nesting::Group, (0, 0)),
             (NestedBlock::Optional(inner.clone()), wire::Nesting::List, (0, 1)),
-            (NestedBlock::Set(inner.clone()), wire::Nesting::Set, (0, 0)),
+            (NestedBlock::Set(inner), wire::Nesting::Set, (0, 0)),
         ] {
             let converted = nested_block("b", &nested);
             assert_eq!(converted.nesting(), nesting);

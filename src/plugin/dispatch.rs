@@ -169,3 +169,151 @@ impl tonic::server::UnaryService<calls::ShutdownRequest> for Shutdown {
         async { Ok(Response::new(calls::ShutdownResponse {})) }.boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{
+        adapt::{
+            provider::ProviderHandler,
+            resource::{Applied, Planned, ResourceHandler, Stored},
+        },
+        calls::{ApplyResourceChangeRequest, PlanResourceChangeRequest, ReadResourceRequest},
+        extra::Extra,
+        registry::Offers,
+        wire::{DynamicValue, Severity},
+    };
+    use async_trait::async_trait;
+    use tf_provider::schema::Schema;
+
+    /// Fails at everything, by a panic or by an error.
+    enum Broken {
+        Panics,
+        Errs,
+    }
+
+    impl Broken {
+        fn fail<T>(&self, diagnostics: &mut Diagnostics) -> Option<T> {
+            diagnostics.root_warning("said before", "");
+            match self {
+                Self::Panics => panic!("boom {}", 1),
+                Self::Errs => diagnostics.root_error("no luck", ""),
+            }
+            None
+        }
+    }
+
+    impl Extra for Broken {}
+
+    #[async_trait]
+    impl ResourceHandler for Broken {
+        fn schema(&self, diagnostics: &mut Diagnostics) -> Option<Schema> {
+            self.fail(diagnostics)
+        }
+        fn extra(&self) -> &dyn Extra {
+            self
+        }
+        async fn validate(&self, diagnostics: &mut Diagnostics, _: &DynamicValue) -> Option<()> {
+            self.fail(diagnostics)
+        }
+        async fn read(
+            &self,
+            diagnostics: &mut Diagnostics,
+            _: &DynamicValue,
+            _: &[u8],
+        ) -> Option<Stored> {
+            self.fail(diagnostics)
+        }
+        async fn plan(
+            &self,
+            diagnostics: &mut Diagnostics,
+            _: &PlanResourceChangeRequest,
+        ) -> Option<Planned> {
+            self.fail(diagnostics)
+        }
+        async fn apply(
+            &self,
+            diagnostics: &mut Diagnostics,
+            _: &ApplyResourceChangeRequest,
+        ) -> Option<Applied> {
+            self.fail(diagnostics)
+        }
+        async fn import(&self, diagnostics: &mut Diagnostics, _: String) -> Option<Stored> {
+            self.fail(diagnostics)
+        }
+    }
+
+    #[async_trait]
+    impl ProviderHandler for Broken {
+        fn schema(&self, diagnostics: &mut Diagnostics) -> Option<Schema> {
+            self.fail(diagnostics)
+        }
+        async fn validate(&self, diagnostics: &mut Diagnostics, _: &DynamicValue) -> Option<()> {
+            self.fail(diagnostics)
+        }
+        async fn configure(
+            &self,
+            diagnostics: &mut Diagnostics,
+            _: String,
+            _: &DynamicValue,
+        ) -> Option<()> {
+            self.fail(diagnostics)
+        }
+    }
+
+    fn registry() -> Registry {
+        let mut offers = Offers::default();
+        offers.resources.insert("panics", Box::new(Broken::Panics));
+        offers.resources.insert("errs", Box::new(Broken::Errs));
+        Registry { provider: Box::new(Broken::Errs), offers, stop: CancellationToken::new() }
+    }
+
+    fn value(byte: u8) -> Option<DynamicValue> {
+        Some(DynamicValue { msgpack: vec![byte], json: Vec::new() })
+    }
+
+    #[tokio::test]
+    async fn a_failed_change_keeps_the_prior_state() {
+        for (name, summary) in
+            [("panics", "The provider failed inside a change of a `panics`"), ("errs", "no luck")]
+        {
+            let request = ApplyResourceChangeRequest {
+                type_name: name.to_owned(),
+                prior_state: value(1),
+                planned_state: value(2),
+                config: value(2),
+                planned_private: vec![3],
+            };
+            let answer = guard(&registry(), request).await;
+            assert_eq!((answer.new_state, answer.private), (value(1), vec![3]), "{name}");
+            let said: Vec<_> =
+                answer.diagnostics.iter().map(|d| (d.severity(), d.summary.as_str())).collect();
+            assert_eq!(said, [(Severity::Error, summary), (Severity::Warning, "said before")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_read_keeps_the_state() {
+        for name in ["panics", "errs", "unheard_of"] {
+            let request = ReadResourceRequest {
+                type_name: name.to_owned(),
+                current_state: value(1),
+                private: vec![3],
+            };
+            let answer = guard(&registry(), request).await;
+            assert_eq!((answer.new_state, answer.private), (value(1), vec![3]), "{name}");
+            assert_eq!(answer.diagnostics[0].severity(), Severity::Error, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_says_what_was_being_done_and_why_it_failed() {
+        let request =
+            calls::ImportResourceStateRequest { type_name: "panics".to_owned(), id: String::new() };
+        let answer = guard(&registry(), request).await;
+        assert_eq!(answer.imported_resources, []);
+        let error = &answer.diagnostics[0];
+        assert_eq!(error.summary, "The provider failed inside the import of a `panics`");
+        assert_eq!(error.detail, "boom 1. This is a bug in the provider.");
+    }
+}

@@ -30,7 +30,7 @@ impl Offers {
         diagnostics: &mut Diagnostics,
         name: &str,
     ) -> Option<&dyn ResourceHandler> {
-        known(diagnostics, name, self.resources.get(name))
+        known(diagnostics, name, self.resources.get(name).map(Box::as_ref))
     }
 
     pub(super) fn data_source(
@@ -38,7 +38,7 @@ impl Offers {
         diagnostics: &mut Diagnostics,
         name: &str,
     ) -> Option<&dyn DataSourceHandler> {
-        known(diagnostics, name, self.data_sources.get(name))
+        known(diagnostics, name, self.data_sources.get(name).map(Box::as_ref))
     }
 
     pub(super) fn function(
@@ -46,14 +46,14 @@ impl Offers {
         diagnostics: &mut Diagnostics,
         name: &str,
     ) -> Option<&dyn FunctionHandler> {
-        known(diagnostics, name, self.functions.get(name))
+        known(diagnostics, name, self.functions.get(name).map(Box::as_ref))
     }
 }
 
 fn known<'a, H: ?Sized>(
     diagnostics: &mut Diagnostics,
     name: &str,
-    handler: Option<&'a Box<H>>,
+    handler: Option<&'a H>,
 ) -> Option<&'a H> {
     if handler.is_none() {
         diagnostics.root_error(
@@ -62,5 +62,5 @@ fn known<'a, H: ?Sized>(
              `terraform init -upgrade`.",
         );
     }
-    handler.map(|handler| &**handler)
+    handler
 }

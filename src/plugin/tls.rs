@@ -1,10 +1,7 @@
 //! Mutual TLS with Terraform: a certificate made for this run, and one client that may connect.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use std::sync::Arc;
 use tokio_rustls::{
     TlsAcceptor,
@@ -61,14 +58,14 @@ impl Tls {
     }
 }
 
-/// Terraform takes the certificate as a root and asks for the name `localhost`.
+/// Terraform trusts this very certificate, under the name `localhost`. So it need not be an authority,
+/// and nobody who gets at the key can issue others with it.
 fn certificate_params() -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
     params.distinguished_name.push(DnType::CommonName, "localhost");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
 }
 
