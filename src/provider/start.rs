@@ -1,14 +1,21 @@
 //! The provider as tf-provider's trait, and how the plugin is put together.
 
-use crate::provider::{
-    config::{self, Environment, ProviderModel},
-    report::{self, At},
-    schema,
-    session::Session,
+use crate::{
+    plugin::server::{ServeError, Server},
+    provider::{
+        backup_region::{self, resource::BackupRegions},
+        config::{self, Environment, ProviderModel},
+        fork::{self, resource::Forks},
+        report::{self, At},
+        schema,
+        session::Session,
+    },
+    sys::clock::{Clock, SystemClock},
 };
 use async_trait::async_trait;
 use std::sync::Arc;
 use tf_provider::{Diagnostics, Provider, schema::Schema};
+use tokio_util::sync::CancellationToken;
 
 /// The provider block.
 #[derive(Debug)]
@@ -77,4 +84,20 @@ pub(super) fn schema_of<T: schemars::JsonSchema>(diags: &mut Diagnostics) -> Opt
             None
         }
     }
+}
+
+/// Serves Terraform until it says goodbye.
+///
+/// # Errors
+/// When Terraform did not start this process, or the connection to it breaks.
+pub async fn serve() -> Result<(), ServeError> {
+    let stop = CancellationToken::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let session = Arc::new(Session::new(clock, stop.clone()));
+    let provider = BtarProvider::new(Arc::clone(&session), Environment::read());
+    Server::new(provider, stop)
+        .resource(backup_region::resource::TYPE, BackupRegions::new(Arc::clone(&session)))
+        .resource(fork::resource::TYPE, Forks::new(session))
+        .serve()
+        .await
 }

@@ -3,5 +3,5 @@
 pub mod check;
 pub mod model;
 pub mod resource;
-mod switch;
+pub(super) mod switch;
 mod wait;

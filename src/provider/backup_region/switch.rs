@@ -53,7 +53,7 @@ pub(super) enum SwitchError {
 }
 
 /// The secondary backup regions of a service.
-pub(super) fn regions(service: &Service) -> Vec<String> {
+pub(in crate::provider) fn regions(service: &Service) -> Vec<String> {
     let list = service.user_config.get(ADDITIONAL_BACKUP_REGIONS).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
