@@ -19,7 +19,6 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) head: String,
-    pub(crate) body: String,
 }
 
 /// What to answer. Status 0 closes the connection without an answer.
@@ -86,7 +85,6 @@ async fn serve(stream: TcpStream, handler: Arc<Handler>, log: Arc<Mutex<Vec<Aske
         let asked = Asked {
             method: words.next().unwrap().to_owned(),
             path: words.next().unwrap().to_owned(),
-            body: String::from_utf8(body).unwrap(),
             head,
         };
         log.lock().unwrap().push(asked.clone());
