@@ -1,0 +1,397 @@
+//! What Terraform asks of `fork_from_secondary_backup`: plan, create, read, update, destroy, import.
+
+use crate::{
+    api::service::{Service, ServiceUpdate},
+    domain::{ids::ServiceId, target_time},
+    plugin::extra::Extra,
+    provider::{
+        fork::{
+            check::{self, Stage},
+            create::{self, CreateError},
+            import,
+            model::{FAIL, Fork, LATEST_BASE_BACKUP},
+            observe, plan, rules,
+            wait::{self, End},
+        },
+        refresh::{self, READ_LIMIT, Verdict},
+        report::{self, At},
+        schema,
+        session::{Connection, Session},
+        start,
+        timeouts::{self, Operation},
+        value::Tf,
+    },
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tf_provider::{AttributePath, Diagnostics, Resource, schema::Schema};
+
+/// The resource's type name.
+pub const TYPE: &str = "fork_from_secondary_backup";
+const CREATE_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+const UPDATE_LIMIT: Duration = Duration::from_secs(60 * 60);
+const DELETE_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// What the provider remembers beside the state.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Private {
+    /// Imported, and not applied since: the configuration may fill in what the state does not know.
+    #[serde(default)]
+    imported: bool,
+}
+
+/// The resource type.
+#[derive(Debug)]
+pub struct Forks {
+    session: Arc<Session>,
+    force_new: Vec<String>,
+}
+
+impl Forks {
+    /// The resource type, over a session.
+    #[must_use]
+    pub fn new(session: Arc<Session>) -> Self {
+        let force_new = schema::facts::<Fork>().map(|facts| facts.force_new);
+        Self { session, force_new: force_new.unwrap_or_default() }
+    }
+
+    /// The API, or an error.
+    fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
+        let connection = self.session.connection();
+        if connection.is_none() {
+            let text = "Its settings are not known yet. Apply what they depend on first.";
+            report::error(diags, At::Block, "Provider is not configured", text);
+        }
+        connection
+    }
+
+    /// Waits for the restore and gives the state, in every case in which there is a fork. Only a
+    /// failed restore is an error: an error marks the fork as tainted, and the next plan would
+    /// destroy a database that is just being recovered.
+    async fn settle(
+        &self,
+        diags: &mut Diagnostics,
+        connection: &Connection,
+        planned: Fork,
+        id: &ServiceId,
+        mut last: Option<Service>,
+    ) -> Option<Fork> {
+        if !planned.waits() {
+            return Some(observe::applied(planned, last.as_ref()));
+        }
+        let limit = timeouts::limit(&planned.timeouts, Operation::Create, CREATE_LIMIT);
+        let end = wait::restored(&self.session, connection, id, limit, &mut last).await;
+        let later = "The restore goes on without Terraform, and the next apply waits on.";
+        let at = At::Block;
+        match end {
+            End::Complete => {}
+            End::Failed(reason) => {
+                let text = format!(
+                    "Fork {id} was not restored: {reason}. It is marked as tainted; the next apply \
+                     replaces it."
+                );
+                report::error(diags, at, "Restore failed", text);
+            }
+            End::Gone => {
+                let text = format!("Fork {id} was accepted and has disappeared since.");
+                report::error(diags, at, "Fork is gone", text);
+                return None;
+            }
+            End::Overdue if planned.on_create_timeout.text() == Some(FAIL) => {
+                let text = format!("Fork {id} was not restored within the time limit.");
+                report::error(diags, At::Attribute("on_create_timeout"), "Too slow", text);
+            }
+            End::Overdue => {
+                let text = format!("Fork {id} was not restored within the time limit. {later}");
+                report::warning(diags, at, "Restore is still under way", text);
+            }
+            End::Stopped => {
+                let text = format!("Terraform was asked to stop while waiting for {id}. {later}");
+                report::warning(diags, at, "Restore is still under way", text);
+            }
+            End::Broken(error) => {
+                report::warning(
+                    diags,
+                    at,
+                    "Restore cannot be watched",
+                    error.explain() + " " + later,
+                );
+            }
+        }
+        Some(observe::applied(planned, last.as_ref()))
+    }
+
+    /// Sends what can be changed in place. Gives the service, if anything was asked.
+    async fn change(
+        &self,
+        diags: &mut Diagnostics,
+        connection: &Connection,
+        (id, prior, planned): (&ServiceId, &Fork, &Fork),
+    ) -> Option<()> {
+        let mut body = ServiceUpdate::default();
+        if planned.plan != prior.plan {
+            body.plan = planned.plan.text().map(str::to_owned);
+        }
+        if planned.termination_protection != prior.termination_protection {
+            body.termination_protection = planned.termination_protection.known().copied();
+        }
+        if body != ServiceUpdate::default() {
+            let outcome = connection.api.update(id, &body).await;
+            outcome.map_err(|error| report::client_error(diags, At::Block, &error)).ok()?;
+        }
+        if planned.tags != prior.tags {
+            // The call replaces all tags, so those of others are read and sent along.
+            let service = connection.api.service_now(id).await;
+            let service =
+                service.map_err(|error| report::client_error(diags, At::Block, &error)).ok()?;
+            let mut tags = service.tags;
+            for key in observe::tags(&prior.tags).unwrap_or_default().keys() {
+                tags.remove(key);
+            }
+            tags.extend(observe::tags(&planned.tags).unwrap_or_default());
+            let outcome = connection.api.set_tags(id, &tags).await;
+            outcome.map_err(|e| report::client_error(diags, At::Attribute("tags"), &e)).ok()?;
+        }
+        Some(())
+    }
+}
+
+#[async_trait]
+impl Resource for Forks {
+    type State<'a> = Fork;
+    type PrivateState<'a> = Option<Private>;
+    type ProviderMetaState<'a> = ();
+
+    fn schema(&self, diags: &mut Diagnostics) -> Option<Schema> {
+        start::schema_of::<Fork>(diags)
+    }
+
+    async fn validate<'a>(&self, diags: &mut Diagnostics, config: Fork) -> Option<()> {
+        rules::validate(diags, &config);
+        Some(())
+    }
+
+    async fn read<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        state: Fork,
+        private: Option<Private>,
+        _meta: (),
+    ) -> Option<(Fork, Option<Private>)> {
+        let (Some(connection), Some(id)) = (self.session.connection(), state.service()) else {
+            return Some((state, private));
+        };
+        let limit = timeouts::limit(&state.timeouts, Operation::Read, READ_LIMIT);
+        let work = connection.api.service_with_secrets(&id);
+        let outcome = self.session.within(limit, work).await;
+        match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
+            Ok(service) => {
+                if let Some(reason) = observe::failure(&service) {
+                    let text = format!(
+                        "Fork {id} was not restored: {reason}. To fork again, run terraform apply \
+                         with -replace and the address of this resource."
+                    );
+                    report::warning(diags, At::Block, "Restore has failed", text);
+                }
+                Some((observe::refreshed(&state, &service), private))
+            }
+            Err(error) => match refresh::judge(diags, &id, &error, connection.on_read_error) {
+                Verdict::Gone => None,
+                Verdict::Keep => Some((state, private)),
+            },
+        }
+    }
+
+    async fn plan_create<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        _proposed: Fork,
+        config: Fork,
+        _meta: (),
+    ) -> Option<(Fork, Option<Private>)> {
+        let planned = plan::create(config.clone(), None);
+        let Some(connection) = self.session.connection() else { return Some((planned, None)) };
+        let now = self.session.clock.now();
+        // The region of the configuration, not that of the plan: there it is unknown where it is open.
+        let asked = Fork { source_project: planned.source_project.clone(), ..config.clone() };
+        let is_open = config.region.is_unknown();
+        if is_open {
+            // The region is known after apply, and is checked then.
+            return Some((planned, None));
+        }
+        let Some(checked) = check::check(diags, &connection.api, &asked, now, Stage::Plan).await
+        else {
+            return Some((planned, None));
+        };
+        let region = checked.copy.cloud.as_str().to_owned();
+        let planned = plan::create(config, Some(region));
+        check::announce(diags, &connection.api, &planned, &checked).await;
+        Some((planned, None))
+    }
+
+    async fn plan_update<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        prior: Fork,
+        _proposed: Fork,
+        config: Fork,
+        private: Option<Private>,
+        _meta: (),
+    ) -> Option<(Fork, Option<Private>, Vec<AttributePath>)> {
+        let imported = private.unwrap_or_default().imported;
+        let update = plan::update(&prior, config, &self.force_new, imported);
+        if let Some(first) = update.kept.first() {
+            let text = format!(
+                "{} cannot be changed after creation: the fork stays as it was made. To fork \
+                 again, change triggers, or set replace_on_source_change = true.",
+                update.kept.join(", ")
+            );
+            report::warning(diags, At::Attribute(first), "Change without effect", text);
+        }
+        if !update.replaced.is_empty() {
+            protect(diags, &prior, "replace");
+        }
+        Some((update.planned, private, update.replaced))
+    }
+
+    async fn plan_destroy<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        prior: Fork,
+        private: Option<Private>,
+        _meta: (),
+    ) -> Option<Option<Private>> {
+        protect(diags, &prior, "destroy");
+        Some(private)
+    }
+
+    async fn create<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        planned: Fork,
+        _config: Fork,
+        _private: Option<Private>,
+        _meta: (),
+    ) -> Option<(Fork, Option<Private>)> {
+        let connection = self.connection(diags)?;
+        let (id, source_id) = planned.service().zip(planned.source())?;
+        let now = self.session.clock.now();
+        // Time has passed since the plan: what could be restored then may be out of the window now.
+        let checked = check::check(diags, &connection.api, &planned, now, Stage::Apply).await?;
+        let moment = checked.outlook.as_ref().and_then(|outlook| outlook.target_time);
+        let body = create::request(&planned, &id, &source_id, &checked, moment);
+        let created = create::create(&connection.api, &planned, &id, &body).await;
+        let created = created.map_err(|error| say(diags, &error)).ok()?;
+        if created.adopted {
+            let text = format!("{id} had been forked from the same source already, so it is used.");
+            report::warning(diags, At::Attribute("service_name"), "Existing fork adopted", text);
+        }
+        // From here on there is a state with the id, whatever happens.
+        let mut state = planned;
+        state.id = Tf::Known(id.to_string());
+        if state.region.is_unknown() {
+            state.region = checked.copy.cloud.as_str().into();
+        }
+        if state.recovery_target_time.is_unknown() {
+            let is_base = state.recovery_target.text() == Some(LATEST_BASE_BACKUP);
+            state.recovery_target_time = moment.filter(|_| is_base).map(target_time::format).into();
+        }
+        let seen = Some(created.service);
+        self.settle(diags, &connection, state, &id, seen).await.map(|state| (state, None))
+    }
+
+    async fn update<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        prior: Fork,
+        planned: Fork,
+        _config: Fork,
+        _private: Option<Private>,
+        _meta: (),
+    ) -> Option<(Fork, Option<Private>)> {
+        let connection = self.connection(diags)?;
+        let id = planned.service()?;
+        self.change(diags, &connection, (&id, &prior, &planned)).await?;
+        if prior.is_restoring() {
+            let state = self.settle(diags, &connection, planned, &id, None).await;
+            return state.map(|state| (state, None));
+        }
+        let mut last = None;
+        if planned.plan != prior.plan {
+            let limit = timeouts::limit(&planned.timeouts, Operation::Update, UPDATE_LIMIT);
+            let end = wait::restored(&self.session, &connection, &id, limit, &mut last).await;
+            if end != End::Complete {
+                let text =
+                    format!("The change of {id} was accepted, and goes on without Terraform.");
+                report::warning(diags, At::Attribute("plan"), "Change is under way", text);
+            }
+        } else if planned.service_uri.is_unknown() {
+            let service = connection.api.service_with_secrets(&id).await;
+            last = Some(service.map_err(|e| report::client_error(diags, At::Block, &e)).ok()?);
+        }
+        Some((observe::applied(planned, last.as_ref()), None))
+    }
+
+    async fn destroy<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        prior: Fork,
+        _private: Option<Private>,
+        _meta: (),
+    ) -> Option<()> {
+        let connection = self.connection(diags)?;
+        let id = prior.service()?;
+        if let Err(error) = connection.api.delete(&id).await {
+            report::client_error(diags, At::Block, &error);
+            return None;
+        }
+        let limit = timeouts::limit(&prior.timeouts, Operation::Delete, DELETE_LIMIT);
+        match wait::gone(&self.session, &connection, &id, limit).await {
+            End::Overdue => {
+                let text = format!("The deletion of {id} was accepted, but it is still there.");
+                report::error(diags, At::Block, "Deletion takes too long", text);
+                None
+            }
+            End::Stopped => {
+                let text = format!("The deletion of {id} was accepted, and goes on by itself.");
+                report::warning(diags, At::Block, "Deletion is under way", text);
+                Some(())
+            }
+            End::Gone | End::Complete | End::Failed(_) | End::Broken(_) => Some(()),
+        }
+    }
+
+    async fn import<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        id: String,
+    ) -> Option<(Fork, Option<Private>)> {
+        let connection = self.connection(diags)?;
+        let fork = import::import(diags, &connection.api, &id).await?;
+        Some((fork, Some(Private { imported: true })))
+    }
+}
+
+impl Extra for Forks {}
+
+/// Refuses to destroy or replace what is protected.
+fn protect(diags: &mut Diagnostics, prior: &Fork, verb: &str) {
+    if prior.deletion_protection.known() == Some(&true) {
+        let text = format!(
+            "deletion_protection is true in the state, so this plan may not {verb} the fork. Set \
+             deletion_protection = false and apply that first; then {verb} it."
+        );
+        report::error(diags, At::Attribute("deletion_protection"), "Protected", text);
+    }
+}
+
+fn say(diags: &mut Diagnostics, error: &CreateError) {
+    match error {
+        CreateError::Api(error) => report::client_error(diags, At::Block, error),
+        CreateError::Taken { .. } => {
+            let text = format!("{error}. Choose another name, or delete or import that service.");
+            report::error(diags, At::Attribute("service_name"), "Name is taken", text);
+        }
+    }
+}

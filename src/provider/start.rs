@@ -1,0 +1,103 @@
+//! The provider as tf-provider's trait, and how the plugin is put together.
+
+use crate::{
+    plugin::server::{ServeError, Server},
+    provider::{
+        backup_region::{self, resource::BackupRegions},
+        config::{self, Environment, ProviderModel},
+        fork::{self, resource::Forks},
+        report::{self, At},
+        schema,
+        session::Session,
+    },
+    sys::clock::{Clock, SystemClock},
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+use tf_provider::{Diagnostics, Provider, schema::Schema};
+use tokio_util::sync::CancellationToken;
+
+/// The provider block.
+#[derive(Debug)]
+pub struct BtarProvider {
+    session: Arc<Session>,
+    environment: Environment,
+}
+
+impl BtarProvider {
+    /// A provider that configures `session` from its block and from `environment`.
+    #[must_use]
+    pub fn new(session: Arc<Session>, environment: Environment) -> Self {
+        Self { session, environment }
+    }
+}
+
+#[async_trait]
+impl Provider for BtarProvider {
+    type Config<'a> = ProviderModel;
+    type MetaState<'a> = ();
+
+    fn schema(&self, diags: &mut Diagnostics) -> Option<Schema> {
+        schema_of::<ProviderModel>(diags)
+    }
+
+    async fn configure<'a>(
+        &self,
+        diags: &mut Diagnostics,
+        terraform_version: String,
+        config: Self::Config<'a>,
+    ) -> Option<()> {
+        let settings = match config::resolve(&config, &self.environment, &terraform_version) {
+            Ok(settings) => settings,
+            Err(problems) => {
+                for problem in problems {
+                    let at = At::Attribute(problem.attribute);
+                    report::error(diags, at, "Invalid provider configuration", problem.text);
+                }
+                return None;
+            }
+        };
+        if settings.as_ref().is_some_and(|settings| settings.is_exposed) {
+            let text = "api_url is http and leads to another machine: whoever listens on the way \
+                        can take the API token. Use https.";
+            report::warning(diags, At::Attribute("api_url"), "Token sent unencrypted", text);
+        }
+        if settings.is_none() {
+            let text = "The provider's settings are known only after apply. What only the API can \
+                        tell is checked during the apply, before anything is created.";
+            report::warning(diags, At::Block, "API checks are skipped in this plan", text);
+        }
+        if let Err(error) = self.session.configure(settings) {
+            report::client_error(diags, At::Block, &error);
+            return None;
+        }
+        Some(())
+    }
+}
+
+/// The schema of a model struct.
+pub(super) fn schema_of<T: schemars::JsonSchema>(diags: &mut Diagnostics) -> Option<Schema> {
+    match schema::facts::<T>() {
+        Ok(facts) => Some(facts.schema),
+        Err(error) => {
+            report::error(diags, At::Block, "Provider bug: schema", error.to_string());
+            None
+        }
+    }
+}
+
+/// Serves Terraform until it says goodbye.
+///
+/// # Errors
+/// When Terraform did not start this process, or the connection to it breaks.
+pub async fn serve() -> Result<(), ServeError> {
+    let stop = CancellationToken::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let session = Arc::new(Session::new(clock, stop.clone()));
+    let provider = BtarProvider::new(Arc::clone(&session), Environment::read());
+    Server::new(provider, stop)
+        .resource(backup_region::resource::TYPE, BackupRegions::new(Arc::clone(&session)))
+        .resource(fork::resource::TYPE, Forks::new(session))
+        .serve()
+        .await
+}
