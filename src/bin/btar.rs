@@ -2,14 +2,17 @@
 
 use anyhow::Context;
 use btar::{
-    engine::{config, fork::fetch, serve},
-    sys::telemetry,
+    client::{endpoints::Api, retry::RetryPolicy, token::Token, transport::Endpoint},
+    engine::{config, fork::fetch, serve, status_text},
+    sys::{clock::SystemClock, telemetry},
 };
 use clap::Parser;
 use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 /// Backup to another region: the engine.
@@ -27,6 +30,18 @@ enum Call {
         /// The configuration.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Shows what every copy can restore, how far it lags, and the forks.
+    Status {
+        /// Base URL of the engine.
+        #[arg(long, env = "AIVEN_WEB_URL", default_value = "http://127.0.0.1:8787")]
+        url: String,
+        /// The API token; better given by the environment than on the command line.
+        #[arg(long, env = "AIVEN_TOKEN", hide_env_values = true)]
+        token: String,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Hands PostgreSQL one file of its log, as the `restore_command` of a fork.
     #[command(hide = true)]
@@ -47,6 +62,7 @@ fn main() -> ExitCode {
         }
         Call::Serve { config } => run(&config),
         Call::Check { config } => check(&config),
+        Call::Status { url, token, json } => status(url, token, json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +82,32 @@ fn run(file: &Path) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime failed")?;
     runtime.block_on(serve::serve(settings))?;
+    Ok(())
+}
+
+fn status(url: String, token: String, json: bool) -> anyhow::Result<()> {
+    let endpoint = Endpoint {
+        url,
+        token: Token::new(token),
+        ca_pem: None,
+        user_agent: concat!("btar/", env!("CARGO_PKG_VERSION")).to_owned(),
+        request_timeout: Duration::from_secs(30),
+    };
+    let policy = RetryPolicy { retries_max: 0, ..RetryPolicy::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime failed")?;
+    let status = runtime.block_on(async {
+        Api::new(&endpoint, policy, Arc::new(SystemClock::new()))?.status().await
+    });
+    let status = status.map_err(|error| anyhow::anyhow!(error.explain()))?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
+    } else {
+        write!(out, "{}", status_text::table(&status))?;
+    }
     Ok(())
 }
 

@@ -13,4 +13,5 @@ pub mod privilege;
 pub mod replicate;
 pub mod serve;
 pub mod state;
+pub mod status_text;
 pub mod views;
