@@ -152,6 +152,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A test that fails leaves no server behind.
+    fn drop(&mut self) {
+        let data = self.place.path().join("fork's/data");
+        if data.join("postmaster.pid").exists() {
+            let pg_ctl = support::postgres_bin().join("pg_ctl");
+            let _ = command(pg_ctl).args(["-m", "immediate", "stop", "-D"]).arg(data).output();
+        }
+    }
+}
+
 fn is_open(order: &ForkOrder) -> bool {
     TcpStream::connect(("127.0.0.1", order.site.port)).is_ok()
 }
@@ -161,6 +172,7 @@ fn psql(order: &ForkOrder, sql: &str) -> String {
     support::run(
         command(support::postgres_bin().join("psql"))
             .env("PGPASSWORD", PASSWORD)
+            .env("PGOPTIONS", "-c statement_timeout=60s")
             .args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
             .args(["-h", "127.0.0.1", "-U", "avnadmin", "-p", &order.site.port.to_string()])
             .args(["-c", sql]),
@@ -405,6 +417,9 @@ async fn what_the_source_had_configured_does_no_harm() {
     world.run(&order, ForkPhase::Planned).await.unwrap();
     assert_eq!(psql(&order, "select count(*) from fast_orders"), "50");
     assert_eq!(psql(&order, "show shared_buffers"), "24MB");
+    for guarded in ["synchronous_standby_names", "primary_conninfo", "recovery_target_time"] {
+        assert_eq!(psql(&order, &format!("show {guarded}")), "", "{guarded}");
+    }
     // Enough to fill segments, which an archiver would push.
     psql(
         &order,

@@ -1,5 +1,6 @@
 //! The provider through the real `terraform` binary, against a fake of the API that refuses what the
 //! real one refuses.
+#![allow(clippy::unwrap_used, reason = "a test helper may panic")]
 
 mod api;
 mod journeys;

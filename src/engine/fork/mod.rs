@@ -11,7 +11,6 @@
 pub mod error;
 pub mod fetch;
 pub mod runner;
-pub mod site;
 
 mod cluster;
 mod conf;
@@ -24,6 +23,7 @@ mod programs;
 mod replay;
 mod restore;
 mod server;
+mod site;
 
 use crate::{
     domain::{fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},

@@ -1,7 +1,7 @@
 //! Makes a fork, phase by phase, from wherever an earlier run stopped; keeps it up; removes it.
 
 use crate::{
-    domain::fork::ForkPhase,
+    domain::{fork::ForkPhase, recovery::RecoveryPlan},
     engine::fork::{
         ForkOrder, ForkSite, Watch,
         cluster::{Cluster, Stop},
@@ -11,13 +11,11 @@ use crate::{
         programs::Postgres,
         replay, restore,
         server::Door,
-        site::remove_dir,
+        site::{self, remove_dir},
     },
     sys::clock::Clock,
 };
 use tokio_util::sync::CancellationToken;
-
-pub use crate::engine::fork::site::preflight;
 
 /// What every phase needs.
 pub(super) struct Job<'a> {
@@ -27,6 +25,21 @@ pub(super) struct Job<'a> {
     pub(super) watch: &'a dyn Watch,
     pub(super) clock: &'a dyn Clock,
     pub(super) cancel: &'a CancellationToken,
+}
+
+/// Checks, before anything is made, that the fork fits on the disk and that its port is free.
+///
+/// # Errors
+/// [`ForkError::DiskSpace`], [`ForkError::PortTaken`], [`ForkError::PortUnusable`],
+/// [`ForkError::Path`].
+pub fn preflight(
+    site: &ForkSite,
+    plan: &RecoveryPlan,
+    disk_reserve_bytes: u64,
+) -> Result<(), ForkError> {
+    site.check_paths()?;
+    site::check_space(site, plan, disk_reserve_bytes)?;
+    site::check_port(site)
 }
 
 /// Makes the fork and ends when it is open on its public port.

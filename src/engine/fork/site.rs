@@ -138,17 +138,12 @@ impl ForkSite {
     }
 }
 
-/// Checks, before anything is made, that the fork fits on the disk and that its port is free.
-///
-/// # Errors
-/// [`ForkError::DiskSpace`], [`ForkError::PortTaken`], [`ForkError::PortUnusable`],
-/// [`ForkError::Path`].
-pub fn preflight(
+/// Checks that base backup, log and reserve fit on the disk.
+pub(super) fn check_space(
     site: &ForkSite,
     plan: &RecoveryPlan,
     disk_reserve_bytes: u64,
 ) -> Result<(), ForkError> {
-    site.check_paths()?;
     let existing = site.dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(existing)
         .map_err(|source| file_fault("looking at the disk of", existing, source.into()))?;
@@ -166,7 +161,7 @@ pub fn preflight(
             free_bytes,
         });
     }
-    check_port(site)
+    Ok(())
 }
 
 /// Checks that nobody listens on the fork's public port.
@@ -273,9 +268,12 @@ pub(super) fn size_below(dir: &Path) -> u64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::{
-        lsn::{SegmentSize, Timeline},
-        recovery::StopPoint,
+    use crate::{
+        domain::{
+            lsn::{SegmentSize, Timeline},
+            recovery::StopPoint,
+        },
+        engine::fork::runner::preflight,
     };
     use chrono::DateTime;
 
