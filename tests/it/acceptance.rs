@@ -91,6 +91,23 @@ fn latest_transaction_has_everything_that_was_archived() {
 }
 
 #[test]
+fn both_ends_of_the_window_can_be_restored() {
+    let recorded = Recorded::get();
+    let mut world = World::new(&recorded);
+    world.start();
+    world.enable();
+    let last = recorded.restorable().last().unwrap();
+    world.wait_covered(&last.time);
+    let (start, end) = world.window().unwrap();
+    world.lose_primary();
+    assert_eq!(world.fork("first", Some(&start)).status, 200);
+    assert_eq!(world.fork("last", Some(&end)).status, 200);
+    let first = &recorded.restorable()[0];
+    assert_eq!(world.rows(&world.wait_running("first")), (first.rows, first.sum));
+    assert_eq!(world.rows(&world.wait_running("last")).0, last.rows + 10);
+}
+
+#[test]
 fn the_journey_through_terraform() {
     let mut world = World::empty();
     let dir = world.place.dir("source");

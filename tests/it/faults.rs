@@ -123,6 +123,42 @@ fn a_truncated_segment_in_the_copy_is_repaired_from_the_primary() {
 }
 
 #[test]
+fn a_damaged_segment_without_the_primary_ends_the_window_and_is_named() {
+    let (recorded, mut world) = replicated();
+    world.lose_primary();
+    let all = segments(&world);
+    let last = &recorded.restorable().last().unwrap().time;
+    // Of the same size, so that only its contents tell.
+    let flipped = &all[all.len() - 2];
+    let mut bytes = fs::read(flipped).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(flipped, bytes).unwrap();
+    let name = flipped.file_name().unwrap().to_str().unwrap()[..24].to_owned();
+    wait_for("a shorter window", Duration::from_secs(20), || {
+        let (_, end) = world.window()?;
+        (end.as_str() < last.as_str()).then_some(())
+    });
+    let (_, status) = world.btar(&["status", "--url", &world.url]);
+    let damaged = format!("WAL segment {name} is damaged");
+    assert!(status.contains(&damaged), "{status}");
+    // Cut short, and found by an engine that has never seen it whole.
+    let cut = fs::read(&all[all.len() - 3]).unwrap();
+    fs::write(&all[all.len() - 3], &cut[..cut.len() / 2]).unwrap();
+    world.kill();
+    fs::remove_file(world.place.path().join("engine/state.sqlite")).unwrap();
+    world.start();
+    world.enable();
+    let name = all[all.len() - 3].file_name().unwrap().to_str().unwrap()[..24].to_owned();
+    wait_for("the engine to name it", Duration::from_secs(20), || {
+        let (_, status) = world.btar(&["status", "--url", &world.url]);
+        status.contains(&format!("WAL segment {name} is damaged")).then_some(())
+    });
+    let refused = world.fork("beyond", Some(last));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+}
+
+#[test]
 fn a_missing_data_file_makes_its_backup_not_restorable() {
     let (_, mut world) = replicated();
     world.lose_primary();
@@ -246,6 +282,11 @@ fn regions_services_and_tokens_that_are_wrong_are_refused_at_plan() {
     check("aws-eu-central-1", "aws-eu-west-1", &["already holds the primary backups"]);
     check("aws-eu-central-1", "aws-mars-1", &["aws-mars-1 is not offered", "aws-eu-central-1"]);
     check("\"orders\"\n  region", "\"nothing\"\n  region", &["nothing", "does not exist"]);
+    check(
+        "\"orders\"\n  region",
+        "\"events\"\n  region",
+        &["services of type kafka have no backup to another region", "pg and mysql"],
+    );
     module_dir.write(&good);
     let out = module_dir
         .command()

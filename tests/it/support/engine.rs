@@ -115,7 +115,9 @@ impl World {
              {regions}\
              [[service]]\nproject = \"demo\"\nname = \"orders\"\ntype = \"pg\"\n\
              cloud = \"aws-eu-west-1\"\nplan = \"startup-4\"\n\
-             backup = {{ format = \"pgbackrest\", stanza = \"orders\", path = \"pgbackrest\" }}\n",
+             backup = {{ format = \"pgbackrest\", stanza = \"orders\", path = \"pgbackrest\" }}\n\
+             [[service]]\nproject = \"demo\"\nname = \"events\"\ntype = \"kafka\"\n\
+             cloud = \"aws-eu-west-1\"\nplan = \"business-4\"\n",
             self.port,
             self.place.path().display(),
             self.fork_ports,
