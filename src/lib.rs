@@ -6,7 +6,7 @@ pub mod api;
 
 pub mod sys;
 
-#[cfg(feature = "provider")]
+#[cfg(any(feature = "provider", feature = "engine"))]
 pub mod client;
 #[cfg(feature = "provider")]
 pub mod plugin;

@@ -6,3 +6,4 @@ pub mod catalog;
 pub mod error;
 pub mod path;
 pub mod service;
+pub mod status;

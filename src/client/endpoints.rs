@@ -13,6 +13,7 @@ use crate::{
         catalog::{CloudList, ServiceType},
         path,
         service::{Service, ServiceCreate, ServiceList, ServiceReply, ServiceUpdate},
+        status::{self, Status},
     },
     domain::ids::{ProjectName, ServiceId},
     sys::clock::Clock,
@@ -222,6 +223,16 @@ impl Api {
             Ok(_) | Err(ClientError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads what an engine of this project does and can restore. Aiven's API has no such thing.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but those of writes.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        let doing = "reading the engine's status";
+        let request = Request { method: Method::Get, path: status::PATH, body: None, doing };
+        self.exchange.json(request).await
     }
 
     /// Keeps other tasks of this process from changing the service while the guard lives. What is

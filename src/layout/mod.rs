@@ -3,6 +3,8 @@
 use crate::store::key::Key;
 use serde::{Deserialize, Serialize};
 
+pub mod pgbackrest;
+
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupPlace {

@@ -1,3 +1,4 @@
-//! The outside world behind seams: time now; more as it is needed.
+//! The outside world behind seams: time, the log.
 
 pub mod clock;
+pub mod telemetry;

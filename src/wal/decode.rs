@@ -41,20 +41,45 @@ pub enum DecodeError {
 /// [`DecodeError`] when the data are damaged or too large.
 pub fn decode(codec: Codec, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let damaged = |source| DecodeError::Damaged { codec, source };
+    if bytes.is_empty() && codec != Codec::None {
+        // To some of the libraries nothing at all is a sound object that holds nothing.
+        return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+    }
+    let expected = usize::try_from(SegmentSize::DEFAULT.bytes()).unwrap_or(0);
+    let mut plain = Vec::with_capacity(expected);
     let reader: Box<dyn Read + '_> = match codec {
         Codec::None => Box::new(bytes),
         Codec::Gz => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
+        Codec::Lz4 => {
+            lz4(bytes, &mut plain).map_err(damaged)?;
+            Box::new(io::empty())
+        }
         Codec::Zst => Box::new(zstd::Decoder::with_buffer(bytes).map_err(damaged)?),
         Codec::Bz2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
     };
-    let expected = usize::try_from(SegmentSize::DEFAULT.bytes()).unwrap_or(0);
-    let mut plain = Vec::with_capacity(expected);
     reader.take(BYTES_MAX + 1).read_to_end(&mut plain).map_err(damaged)?;
     if plain.len() as u64 > BYTES_MAX {
         return Err(DecodeError::TooLarge);
     }
     Ok(plain)
+}
+
+/// Decompresses LZ4 frames, one after the other.
+///
+/// `lz4_flex` takes an input that ends between two blocks for a whole frame, so a truncated object
+/// would come out shorter without an error. A guard behind the input, which no sound frame reaches,
+/// and which is no sound block either, tells the two apart.
+fn lz4(bytes: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
+    const GUARD: &[u8] = &[0xFF; 4];
+    let mut input = bytes.chain(GUARD);
+    while !input.get_ref().0.is_empty() && plain.len() as u64 <= BYTES_MAX {
+        let room = BYTES_MAX + 1 - plain.len() as u64;
+        lz4_flex::frame::FrameDecoder::new(&mut input).take(room).read_to_end(plain)?;
+        if input.get_ref().1.len() < GUARD.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
 }
 
 /// Checks contents against a SHA-1 in lower-case hexadecimal digits.
@@ -116,6 +141,21 @@ mod tests {
                 let half = decode(codec, &object[..object.len() / 2]);
                 assert!(matches!(half, Err(DecodeError::Damaged { .. })), "{codec:?}");
             }
+        }
+    }
+
+    #[test]
+    fn no_part_of_an_object_passes_for_the_whole() {
+        let plain: Vec<u8> = (0..400_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        for codec in [Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2] {
+            let object = packed(codec, &plain);
+            let whole: Vec<usize> =
+                (0..object.len()).filter(|n| decode(codec, &object[..*n]).is_ok()).collect();
+            assert!(whole.is_empty(), "{codec:?}: {whole:?} of {} bytes pass", object.len());
+            let more = [object.as_slice(), b"garbage"].concat();
+            assert!(decode(codec, &more).is_err(), "{codec:?} with garbage behind it");
+            let twice = decode(codec, &[object.clone(), object].concat()).unwrap();
+            assert_eq!(twice, [plain.as_slice(), &plain].concat(), "{codec:?}");
         }
     }
 

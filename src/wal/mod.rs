@@ -9,3 +9,4 @@ pub mod record;
 pub mod scan;
 pub mod stop;
 pub mod timeline;
+mod walk;

@@ -12,6 +12,7 @@ pub const LONG_HEADER: usize = 40;
 const FIRST_IS_CONTRECORD: u16 = 0x0001;
 const LONG: u16 = 0x0002;
 const FIRST_IS_OVERWRITE_CONTRECORD: u16 = 0x0008;
+const FLAGS: u16 = 0x000F;
 
 /// Page magic and the major version that writes it (`XLOG_PAGE_MAGIC`).
 const MAGICS: &[(u16, u32)] =
@@ -48,12 +49,12 @@ pub struct LongHeader {
 }
 
 impl PageHeader {
-    /// Reads a header; `None` when the magic number is none that is known.
+    /// Reads a header; `None` when the magic number is none that is known, or a flag has no meaning.
     #[must_use]
     pub fn read(page: &[u8]) -> Option<Self> {
         let magic = u16_at(page, 0)?;
         let (_, postgres_major) = *MAGICS.iter().find(|(known, _)| *known == magic)?;
-        let info = u16_at(page, 2)?;
+        let info = u16_at(page, 2).filter(|info| info & !FLAGS == 0)?;
         let long = if info & LONG != 0 {
             Some(LongHeader {
                 system_identifier: u64_at(page, 24)?,
@@ -79,6 +80,29 @@ impl PageHeader {
     pub fn length(&self) -> usize {
         if self.long.is_some() { LONG_HEADER } else { SHORT_HEADER }
     }
+}
+
+/// Says which other PostgreSQL wrote a page that [`PageHeader::read`] cannot read; `None` when none
+/// did. Each major version counts the magic number up, so a larger one is a newer version.
+#[must_use]
+pub fn other_version(page: &[u8]) -> Option<String> {
+    let magic = u16_at(page, 0)?;
+    if MAGICS.iter().any(|(known, _)| *known == magic) {
+        return None;
+    }
+    let (first, last) = (MAGICS.first()?.0, MAGICS.last()?.0);
+    let by = if magic > last && magic & 0xFF00 == 0xD100 {
+        "a newer PostgreSQL than 18"
+    } else if magic < first && magic >= 0xD050 {
+        "an older PostgreSQL than 13"
+    } else if magic & 0xFF00 == 0xD100 {
+        "a development version of PostgreSQL"
+    } else if magic.to_be_bytes()[1] == 0xD1 {
+        "a big-endian machine"
+    } else {
+        return None;
+    };
+    Some(format!("its page magic {magic:04X} is that of {by}; PostgreSQL 13 to 18 are supported"))
 }
 
 /// Little-endian number at `at`, or `None` beyond the end.

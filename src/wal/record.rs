@@ -8,8 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// Size of a record's header, in bytes.
 pub const HEADER: usize = 24;
-/// Longest record, in bytes (`XLogRecordMaxSize`).
-pub const LENGTH_MAX: usize = 1020 << 20;
+/// Longest record, in bytes: `MaxAllocSize`, which bounds what a reader can put together. Since 16
+/// PostgreSQL writes none above 1020 MiB (`XLogRecordMaxSize`); before, nothing else held it back.
+pub const LENGTH_MAX: usize = (1 << 30) - 1;
 
 /// Resource manager of the log itself.
 pub const RM_XLOG: u8 = 0;
@@ -118,10 +119,11 @@ pub(crate) fn read(bytes: &[u8], lsn: Lsn, postgres_major: u32) -> Result<Record
         return Err(Damage::Checksum);
     }
     let (info, manager) = (bytes[16], bytes[17]);
-    let event = if matches!(manager, RM_XLOG | RM_XACT) {
-        event(manager, info, main_data(bytes, postgres_major)?).ok_or(Damage::Parts)?
-    } else {
-        Event::Other
+    let main = main_data(bytes, postgres_major)?;
+    let event = match manager {
+        RM_XLOG => log_event(info, main),
+        RM_XACT => transaction_event(info, main),
+        _ => Some(Event::Other),
     };
     Ok(Record {
         lsn,
@@ -131,7 +133,7 @@ pub(crate) fn read(bytes: &[u8], lsn: Lsn, postgres_major: u32) -> Result<Record
         length,
         manager,
         info,
-        event,
+        event: event.ok_or(Damage::Parts)?,
     })
 }
 
@@ -193,18 +195,23 @@ fn block(bytes: &[u8], at: usize, postgres_major: u32) -> Option<(usize, usize)>
     Some((header + 4, data))
 }
 
-fn event(manager: u8, info: u8, main: &[u8]) -> Option<Event> {
-    if manager == RM_XACT {
-        let kind = info & 0x70;
-        return Some(match kind {
-            0x00 | 0x20 | 0x30 | 0x40 => Event::Xact {
-                committed: matches!(kind, 0x00 | 0x30),
-                prepared: matches!(kind, 0x30 | 0x40),
-                time: postgres_time(i64_at(main, 0)?)?,
-            },
-            _ => Event::Other,
-        });
-    }
+/// What a transaction's record says. Source: `xact.h`; the time is the first field of both
+/// `xl_xact_commit` and `xl_xact_abort`, prepared or not.
+fn transaction_event(info: u8, main: &[u8]) -> Option<Event> {
+    let (committed, prepared) = match info & 0x70 {
+        0x00 => (true, false),
+        0x20 => (false, false),
+        0x30 => (true, true),
+        0x40 => (false, true),
+        // To prepare, to assign subtransactions and to invalidate caches ends no transaction.
+        _ => return Some(Event::Other),
+    };
+    Some(Event::Xact { committed, prepared, time: postgres_time(i64_at(main, 0)?)? })
+}
+
+/// What a record of the log about itself says. Sources: `pg_control.h` (`CheckPoint`, whose `time`
+/// lies at 64 in 13 to 18: `wal_level` of 18 fills what was padding) and `xlog_internal.h`.
+fn log_event(info: u8, main: &[u8]) -> Option<Event> {
     Some(match info & 0xF0 {
         0x00 | 0x10 => Event::Checkpoint { time: DateTime::from_timestamp(i64_at(main, 64)?, 0)? },
         0x40 => Event::Switch,
@@ -222,8 +229,119 @@ fn event(manager: u8, info: u8, main: &[u8]) -> Option<Event> {
     })
 }
 
-/// PostgreSQL counts microseconds since 2000-01-01 (`TimestampTz`).
+/// PostgreSQL counts microseconds since 2000-01-01 (`TimestampTz`). `None` for its infinities and
+/// what else no calendar holds: no record has such a time.
 fn postgres_time(microseconds: i64) -> Option<DateTime<Utc>> {
     let epoch = DateTime::from_timestamp(946_684_800, 0)?;
     epoch.checked_add_signed(TimeDelta::microseconds(microseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record with these bytes behind its header.
+    fn record(manager: u8, info: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend_from_slice(body);
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        (bytes[16], bytes[17]) = (info, manager);
+        let sum = crc32c::crc32c_append(crc32c::crc32c(body), &bytes[..20]);
+        bytes[20..24].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    fn main_only(manager: u8, info: u8, main: &[u8]) -> Event {
+        let body = [&[255, u8::try_from(main.len()).unwrap()], main].concat();
+        read(&record(manager, info, &body), Lsn(0), 15).unwrap().event
+    }
+
+    #[test]
+    fn every_version_has_its_bits_for_page_images() {
+        let image = |info: u8, hole: bool| {
+            // Block 0 with 3 bytes of data and an image of 7; then the block, the data, the main data.
+            let mut body = vec![0, 0x10 | 0x20, 3, 0, 7, 0, 0, 0, info];
+            if hole {
+                body.extend_from_slice(&[100, 0]);
+            }
+            body.extend_from_slice(&[9; 12 + 4]);
+            // Block 1 of the same relation, without an image.
+            body.extend_from_slice(&[1, 0x80 | 0x20, 2, 0, 9, 9, 9, 9]);
+            body.extend_from_slice(&[255, 4]);
+            body.extend_from_slice(&[5; 7 + 3 + 2 + 4]);
+            record(0, 0xB0, &body)
+        };
+        // Bit 0x01 is a hole's, and a hole's length is only there when the rest is compressed.
+        for (majors, compressed, not) in [
+            ([13, 14].as_slice(), [0x02].as_slice(), 0x04),
+            (&[15, 16, 17, 18], &[0x04, 0x08, 0x10], 0x02),
+        ] {
+            for major in majors {
+                let sound = |info, hole| read(&image(info, hole), Lsn(0), *major).is_ok();
+                for bit in compressed {
+                    assert!(sound(0x01 | bit | not, true) && !sound(0x01 | bit | not, false));
+                    assert!(sound(*bit, false) && !sound(*bit, true), "{major} {bit}");
+                }
+                assert!(sound(0x01 | not, false) && !sound(0x01 | not, true), "{major}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_ends_of_transactions_have_their_time() {
+        let at = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+        let main = 1_000_000_i64.to_le_bytes();
+        let xact = |committed, prepared| Event::Xact { committed, prepared, time: at(946_684_801) };
+        // The bit above the kind says that the record has more parts, and changes nothing here.
+        for more in [0, 0x80] {
+            assert_eq!(main_only(RM_XACT, more, &main), xact(true, false));
+            assert_eq!(main_only(RM_XACT, 0x20 | more, &main), xact(false, false));
+            assert_eq!(main_only(RM_XACT, 0x30 | more, &main), xact(true, true));
+            assert_eq!(main_only(RM_XACT, 0x40 | more, &main), xact(false, true));
+            for kind in [0x10, 0x50, 0x60] {
+                assert_eq!(main_only(RM_XACT, kind | more, &main), Event::Other);
+            }
+        }
+        let mut checkpoint = [0; 88];
+        checkpoint[64..72].copy_from_slice(&1_800_000_000_i64.to_le_bytes());
+        for kind in [0x00, 0x10] {
+            let found = main_only(RM_XLOG, kind, &checkpoint);
+            assert_eq!(found, Event::Checkpoint { time: at(1_800_000_000) });
+        }
+        for other in [0x20, 0x30, 0x80, 0xA0, 0xB0, 0xD0, 0xE0] {
+            assert_eq!(main_only(RM_XLOG, other, &checkpoint), Event::Other);
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let check = |bytes: &[u8], expected: Damage| {
+            assert_eq!(read(bytes, Lsn(0), 15).unwrap_err(), expected, "{bytes:?}");
+        };
+        check(&[], Damage::Length);
+        check(&record(10, 0, &[])[..23], Damage::Length);
+        for body in [
+            [255, 1].as_slice(),
+            &[255, 0, 0],
+            &[255],
+            &[254, 1, 0],
+            &[40],
+            &[0, 0],
+            &[0, 0x20, 200, 0, 1],
+            &[253, 1],
+        ] {
+            check(&record(10, 0, body), Damage::Parts);
+        }
+        // Shorter than the fields that are read of it.
+        check(&record(RM_XACT, 0, &[255, 4, 1, 2, 3, 4]), Damage::Parts);
+        check(&record(RM_XLOG, 0x10, &[255, 4, 1, 2, 3, 4]), Damage::Parts);
+        let mut bytes = record(10, 0, &[255, 1, 7]);
+        for at in [4, 8, 16, 17, 18, 19, 20, 26] {
+            bytes[at] ^= 1;
+            check(&bytes, Damage::Checksum);
+            bytes[at] ^= 1;
+        }
+        assert!(read(&bytes, Lsn(0), 15).is_ok());
+    }
 }

@@ -1,16 +1,15 @@
 //! Walks the records of consecutive segments, and sums up each segment.
 //!
-//! 1. A segment's first page must name the expected cluster, position and size.
-//! 2. On each page, the rest of an unfinished record comes first; it must be as long as expected.
-//! 3. Then record after record: length, checksum, link to the record before.
-//! 4. A switch ends the segment; zeros in place of a record end the valid log.
-//! 5. A record that does not fit is carried over to the next segment.
+//! 1. The caller gives the segments of one way through the log, in order and without a hole.
+//! 2. Each is checked against the one before it: place, cluster, version, size, timeline.
+//! 3. `walk.rs` goes through its pages and records; what was not finished is carried over.
+//! 4. Where the valid log ends inside a segment, the run ends: no later segment is taken.
 
 use crate::{
     domain::lsn::{Lsn, Segment, SegmentSize},
     wal::{
-        page::{PAGE_SIZE, PageHeader, u32_at},
-        record::{self, Damage, Event, HEADER, LENGTH_MAX, Record},
+        record::{Event, Record},
+        walk::Walk,
     },
 };
 use chrono::{DateTime, Utc};
@@ -45,7 +44,14 @@ pub struct SegmentIndex {
     pub backup_ends: Vec<Lsn>,
     /// Largest settings that a hot standby needs.
     pub parameter_floor: Option<[u32; 5]>,
-    /// Whether the valid log ends before the segment does.
+    /// Whether the valid log ends before the segment does: zeros, a page that a recycled file held
+    /// before, or half a record. So it is with a `.partial` file, with the file that is being
+    /// written, and with the last one of a timeline that was left.
+    ///
+    /// Nothing on the same timeline is contiguous with this segment, so a run must end here, and
+    /// the [`Scanner`] refuses the next segment. The way goes on only on a newer timeline that left
+    /// this one inside of this segment: its file of the *same* number begins with a copy of this
+    /// one, so it is scanned in place of this one, from the [`Carry`] of the segment before.
     pub ends_early: bool,
 }
 
@@ -63,17 +69,36 @@ pub struct Xacts {
 /// What is needed to go on with the next segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carry {
-    next_number: u64,
-    prev: Option<Lsn>,
-    system_identifier: u64,
-    unfinished: Option<Unfinished>,
+    pub(super) next_number: u64,
+    pub(super) system_identifier: u64,
+    pub(super) segment_size: SegmentSize,
+    pub(super) postgres_major: u32,
+    /// Timeline that wrote the last page.
+    pub(super) page_timeline: u32,
+    /// Start of the last record.
+    pub(super) prev: Option<Lsn>,
+    pub(super) open: Open,
 }
 
+/// Where the walk stands between two pages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Unfinished {
-    lsn: Lsn,
-    length: usize,
-    bytes: Vec<u8>,
+pub(super) enum Open {
+    /// Between two records.
+    Border,
+    /// In a record.
+    Record(Unfinished),
+    /// In a record whose beginning was not seen: so many bytes of it are left.
+    Tail { left: usize },
+    /// Behind the end of the valid log.
+    Ended,
+}
+
+/// A record whose rest is on the pages that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    pub(super) lsn: Lsn,
+    pub(super) length: usize,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The log is not what it should be.
@@ -85,6 +110,14 @@ pub enum WalError {
         /// File name of the segment.
         segment: String,
         /// What is wrong.
+        what: String,
+    },
+    /// The segment may be sound, but this program cannot read it.
+    #[error("WAL segment {segment} cannot be read: {what}")]
+    Unsupported {
+        /// File name of the segment.
+        segment: String,
+        /// Why not.
         what: String,
     },
     /// A record is damaged.
@@ -102,7 +135,15 @@ pub enum WalError {
 /// Reads segments one after the other.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    carry: Option<Carry>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Fresh,
+    Going(Carry),
+    Failed,
 }
 
 impl Scanner {
@@ -115,16 +156,18 @@ impl Scanner {
     /// A scanner that goes on where another one stopped.
     #[must_use]
     pub fn resume(carry: Carry) -> Self {
-        Self { carry: Some(carry) }
+        Self { state: State::Going(carry) }
     }
 
-    /// What a later scanner needs to go on here. `None` at the very beginning, and when the
-    /// unfinished record is larger than [`CARRY_BYTES_MAX`].
+    /// What a later scanner needs to go on here. `None` at the very beginning, after an error, and
+    /// when the unfinished record is larger than [`CARRY_BYTES_MAX`].
     #[must_use]
     pub fn carry(&self) -> Option<Carry> {
-        let carry = self.carry.as_ref()?;
-        let large =
-            carry.unfinished.as_ref().is_some_and(|record| record.bytes.len() > CARRY_BYTES_MAX);
+        let State::Going(carry) = &self.state else { return None };
+        let large = match &carry.open {
+            Open::Record(record) => record.bytes.len() > CARRY_BYTES_MAX,
+            Open::Border | Open::Tail { .. } | Open::Ended => false,
+        };
         (!large).then(|| carry.clone())
     }
 
@@ -132,243 +175,33 @@ impl Scanner {
     ///
     /// # Errors
     /// [`WalError`] when the bytes are damaged, of another cluster, or not the next segment. The
-    /// records before the damage have been shown.
+    /// records before the damage have been shown. A scanner that failed stays failed, so that
+    /// nothing behind the damage is taken for a continuation: to try other bytes for the same
+    /// place, [`Scanner::resume`] from the carry taken before.
     pub fn segment(
         &mut self,
         segment: Segment,
         bytes: &[u8],
         sink: &mut dyn FnMut(&Record),
     ) -> Result<SegmentIndex, WalError> {
-        let walk = Walk::begin(segment, bytes, self.carry.take())?;
-        let (index, carry) = walk.run(sink)?;
-        self.carry = Some(carry);
+        let carry = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Fresh => None,
+            State::Going(carry) => Some(carry),
+            State::Failed => {
+                let segment = segment.file_name(SegmentSize::DEFAULT);
+                let what = "the log before it could not be read".to_owned();
+                return Err(WalError::Unsupported { segment, what });
+            }
+        };
+        let (index, carry) = Walk::begin(segment, bytes, carry)?.run(sink)?;
+        self.state = State::Going(carry);
         Ok(index)
     }
 }
 
-/// The walk through one segment.
-struct Walk<'a> {
-    segment: Segment,
-    size: SegmentSize,
-    bytes: &'a [u8],
-    first: PageHeader,
-    prev: Option<Lsn>,
-    unfinished: Option<Unfinished>,
-    /// Bytes of a record's rest that are passed over, as its beginning was not seen.
-    skip: usize,
-    index: SegmentIndex,
-}
-
-/// How a page ended.
-#[derive(PartialEq, Eq)]
-enum PageEnd {
-    Next,
-    Switch,
-    EndOfLog,
-}
-
-impl<'a> Walk<'a> {
-    fn begin(segment: Segment, bytes: &'a [u8], carry: Option<Carry>) -> Result<Self, WalError> {
-        let size = u64::try_from(bytes.len()).ok().and_then(SegmentSize::new);
-        let name = segment.file_name(size.unwrap_or(SegmentSize::DEFAULT));
-        let damaged = |what: String| WalError::Segment { segment: name.clone(), what };
-        let Some(size) = size else {
-            return Err(damaged(format!("{} bytes are no size of a segment", bytes.len())));
-        };
-        let Some(first) = PageHeader::read(bytes) else {
-            return Err(damaged(
-                "it does not begin with a page header of PostgreSQL 13 to 18".into(),
-            ));
-        };
-        let Some(long) = first.long else {
-            return Err(damaged("its first page has no long header".into()));
-        };
-        if long.segment_bytes != size.bytes() {
-            return Err(damaged(format!(
-                "it has {} bytes, its header says {}",
-                size.bytes(),
-                long.segment_bytes
-            )));
-        }
-        if usize::try_from(long.page_bytes).ok() != Some(PAGE_SIZE) {
-            return Err(damaged(format!("pages of {} bytes are not supported", long.page_bytes)));
-        }
-        let start = segment.start(size);
-        if first.address != start {
-            return Err(damaged(format!("it holds the log from {}, not {start}", first.address)));
-        }
-        if first.timeline > segment.timeline.0 {
-            return Err(damaged(format!("it was written by timeline {}", first.timeline)));
-        }
-        if let Some(carry) = &carry {
-            if carry.next_number != segment.number {
-                return Err(damaged("it is not the next one".into()));
-            }
-            if carry.system_identifier != long.system_identifier {
-                return Err(damaged(format!(
-                    "it belongs to the cluster {}, the one before it to {}",
-                    long.system_identifier, carry.system_identifier
-                )));
-            }
-        }
-        let index = SegmentIndex {
-            segment,
-            system_identifier: long.system_identifier,
-            segment_size: size,
-            postgres_major: first.postgres_major,
-            records: 0,
-            last_record: None,
-            last_end: None,
-            xacts: None,
-            latest_time: None,
-            backup_ends: Vec::new(),
-            parameter_floor: None,
-            ends_early: false,
-        };
-        let (prev, unfinished) = carry.map_or((None, None), |carry| (carry.prev, carry.unfinished));
-        Ok(Self { segment, size, bytes, first, prev, unfinished, skip: 0, index })
-    }
-
-    fn run(mut self, sink: &mut dyn FnMut(&Record)) -> Result<(SegmentIndex, Carry), WalError> {
-        let bytes = self.bytes;
-        for (number, page) in bytes.chunks_exact(PAGE_SIZE).enumerate() {
-            match self.page(number * PAGE_SIZE, page, sink)? {
-                PageEnd::Next => {}
-                PageEnd::Switch => break,
-                PageEnd::EndOfLog => {
-                    self.index.ends_early = true;
-                    self.unfinished = None;
-                    break;
-                }
-            }
-        }
-        let carry = Carry {
-            next_number: self.segment.number + 1,
-            prev: self.prev,
-            system_identifier: self.index.system_identifier,
-            unfinished: self.unfinished,
-        };
-        Ok((self.index, carry))
-    }
-
-    /// Walks one page that begins `offset` bytes into the segment.
-    fn page(
-        &mut self,
-        offset: usize,
-        page: &[u8],
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<PageEnd, WalError> {
-        let address = Lsn(self.segment.start(self.size).0 + offset as u64);
-        let Some(header) = PageHeader::read(page).filter(|header| header.address == address) else {
-            // A page that was never written, or holds what a recycled file held before.
-            return Ok(PageEnd::EndOfLog);
-        };
-        if header.timeline > self.segment.timeline.0 || header.timeline < self.first.timeline {
-            return Err(self.damaged(address, "a page of another timeline"));
-        }
-        let mut at = header.length();
-        if let Some(end) = self.rest(&header, page, &mut at, sink)? {
-            return Ok(end);
-        }
-        while at + 4 <= PAGE_SIZE {
-            let lsn = Lsn(address.0 + at as u64);
-            let length = u32_at(page, at).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-            if length == 0 {
-                return Ok(PageEnd::EndOfLog);
-            }
-            if !(HEADER..=LENGTH_MAX).contains(&length) {
-                return Err(self.damaged(lsn, "a record of an impossible length"));
-            }
-            let Some(whole) = page.get(at..at + length) else {
-                let bytes = page[at..].to_vec();
-                self.unfinished = Some(Unfinished { lsn, length, bytes });
-                return Ok(PageEnd::Next);
-            };
-            at = aligned(at + length);
-            let end = Lsn(address.0 + at as u64);
-            if self.record(whole, lsn, end, sink)? {
-                return Ok(PageEnd::Switch);
-            }
-        }
-        Ok(PageEnd::Next)
-    }
-
-    /// The rest of a record at the start of a page. `Some` when the page is used up by it.
-    fn rest(
-        &mut self,
-        header: &PageHeader,
-        page: &[u8],
-        at: &mut usize,
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<Option<PageEnd>, WalError> {
-        let room = PAGE_SIZE - *at;
-        if !header.continues {
-            if let Some(record) = self.unfinished.take_if(|_| !header.overwrites) {
-                return Err(self.damaged(record.lsn, "a record without its rest"));
-            }
-            self.unfinished = None;
-            self.skip = 0;
-            return Ok(None);
-        }
-        let Some(mut record) = self.unfinished.take() else {
-            // The first segment of a scan begins in the middle of a record, or the scan is
-            // still inside of it.
-            if self.prev.is_some() && self.skip == 0 {
-                return Err(self.damaged(header.address, "the rest of a record that did not begin"));
-            }
-            self.skip = header.rest_length.saturating_sub(room);
-            *at = aligned(*at + header.rest_length.min(room));
-            return Ok((header.rest_length >= room).then_some(PageEnd::Next));
-        };
-        if record.bytes.len() + header.rest_length != record.length {
-            return Err(self.damaged(record.lsn, "a record whose rest has another length"));
-        }
-        let take = header.rest_length.min(room);
-        record.bytes.extend_from_slice(&page[*at..*at + take]);
-        *at = aligned(*at + take);
-        if take < header.rest_length {
-            self.unfinished = Some(record);
-            return Ok(Some(PageEnd::Next));
-        }
-        let end = Lsn(header.address.0 + *at as u64);
-        let switched = self.record(&record.bytes, record.lsn, end, sink)?;
-        Ok(switched.then_some(PageEnd::Switch))
-    }
-
-    /// Checks a whole record and takes it into the index. Says whether it ends the segment.
-    fn record(
-        &mut self,
-        bytes: &[u8],
-        lsn: Lsn,
-        end: Lsn,
-        sink: &mut dyn FnMut(&Record),
-    ) -> Result<bool, WalError> {
-        let mut record = record::read(bytes, lsn, self.index.postgres_major).map_err(|damage| {
-            let what = match damage {
-                Damage::Length => "a record of an impossible length",
-                Damage::Checksum => "a record with a wrong checksum",
-                Damage::Parts => "a record whose parts do not add up",
-            };
-            self.damaged(lsn, what)
-        })?;
-        if self.prev.is_some_and(|prev| prev != record.prev) {
-            return Err(self.damaged(lsn, "a record that does not follow the one before it"));
-        }
-        let switch = record.event == Event::Switch;
-        record.end = if switch { self.segment.end(self.size) } else { end };
-        self.prev = Some(lsn);
-        self.index.take(&record);
-        sink(&record);
-        Ok(switch)
-    }
-
-    fn damaged(&self, lsn: Lsn, what: &'static str) -> WalError {
-        WalError::Record { segment: self.segment.file_name(self.size), lsn, what }
-    }
-}
-
 impl SegmentIndex {
-    fn take(&mut self, record: &Record) {
+    /// Takes a record into the sums.
+    pub(super) fn take(&mut self, record: &Record) {
         self.records += 1;
         self.last_record = Some(record.lsn);
         self.last_end = Some(record.end);
@@ -400,7 +233,423 @@ impl SegmentIndex {
     }
 }
 
-/// Records begin at multiples of eight bytes (`MAXALIGN`).
-fn aligned(at: usize) -> usize {
-    (at + 7) & !7
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::lsn::Timeline,
+        wal::page::{LONG_HEADER, PAGE_SIZE, SHORT_HEADER},
+    };
+    use proptest::prelude::*;
+
+    const SIZE: usize = 1 << 20;
+    const FIRST: u64 = 3;
+
+    /// Writes a log as PostgreSQL does, in segments of 1 MiB from number [`FIRST`] on.
+    struct Log {
+        bytes: Vec<u8>,
+        timeline: u32,
+        prev: u64,
+        overwrite: bool,
+        /// What a reader must find: start, end, kind.
+        records: Vec<(Lsn, Lsn, u8)>,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let prev = FIRST * SIZE as u64 - 64;
+            Self { bytes: vec![], timeline: 1, prev, overwrite: false, records: vec![] }
+        }
+
+        fn position(&self) -> u64 {
+            FIRST * SIZE as u64 + self.bytes.len() as u64
+        }
+
+        fn page_header(&mut self, rest: usize) {
+            let long = self.bytes.len().is_multiple_of(SIZE);
+            let overwrite = std::mem::take(&mut self.overwrite);
+            let flags = u16::from(rest > 0) | u16::from(long) << 1 | u16::from(overwrite) << 3;
+            let address = self.position();
+            for part in [&0xD110_u16.to_le_bytes()[..], &flags.to_le_bytes()] {
+                self.bytes.extend_from_slice(part);
+            }
+            self.bytes.extend_from_slice(&self.timeline.to_le_bytes());
+            self.bytes.extend_from_slice(&address.to_le_bytes());
+            self.bytes.extend_from_slice(&u32::try_from(rest).unwrap().to_le_bytes());
+            self.bytes.extend_from_slice(&[0; 4]);
+            if long {
+                self.bytes.extend_from_slice(&7_u64.to_le_bytes());
+                self.bytes.extend_from_slice(&u32::try_from(SIZE).unwrap().to_le_bytes());
+                self.bytes.extend_from_slice(&u32::try_from(PAGE_SIZE).unwrap().to_le_bytes());
+            }
+        }
+
+        /// Writes a record with so many bytes of main data.
+        fn record(&mut self, manager: u8, info: u8, main: &[u8]) -> Lsn {
+            if self.bytes.len().is_multiple_of(PAGE_SIZE) {
+                self.page_header(0);
+            }
+            let start = self.position();
+            let mut record = vec![0; 24];
+            if !main.is_empty() {
+                record.push(254);
+                record.extend_from_slice(&u32::try_from(main.len()).unwrap().to_le_bytes());
+                record.extend_from_slice(main);
+            }
+            let length = u32::try_from(record.len()).unwrap();
+            record[..4].copy_from_slice(&length.to_le_bytes());
+            record[8..16].copy_from_slice(&self.prev.to_le_bytes());
+            (record[16], record[17]) = (info, manager);
+            let sum = crc32c::crc32c_append(crc32c::crc32c(&record[24..]), &record[..20]);
+            record[20..24].copy_from_slice(&sum.to_le_bytes());
+            let mut rest = &record[..];
+            while !rest.is_empty() {
+                if self.bytes.len().is_multiple_of(PAGE_SIZE) {
+                    self.page_header(rest.len());
+                }
+                let room = PAGE_SIZE - self.bytes.len() % PAGE_SIZE;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                self.bytes.extend_from_slice(now);
+                rest = later;
+            }
+            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+            if (manager, info) == (0, 0x40) {
+                self.bytes.resize(self.bytes.len().next_multiple_of(SIZE), 0);
+            }
+            self.prev = start;
+            self.records.push((Lsn(start), Lsn(self.position()), manager));
+            Lsn(start)
+        }
+
+        /// Fills up until so many bytes are left of the page.
+        fn leave(&mut self, bytes: usize) {
+            let used = self.bytes.len() % PAGE_SIZE;
+            let used = if used == 0 { SHORT_HEADER } else { used };
+            assert!(used + 29 + bytes <= PAGE_SIZE, "{used}");
+            self.record(10, 0, &vec![1; PAGE_SIZE - used - 29 - bytes]);
+        }
+
+        fn fill(&mut self) {
+            while self.bytes.len() % SIZE < SIZE - PAGE_SIZE
+                || self.bytes.len().is_multiple_of(SIZE)
+            {
+                self.record(10, 0, &[1; 5000]);
+            }
+        }
+
+        /// The segments, the last one filled up with zeros.
+        fn segments(&self) -> Files {
+            let timeline = Timeline(self.timeline);
+            let segment = |(n, bytes): (usize, &[u8])| {
+                let mut bytes = bytes.to_vec();
+                bytes.resize(SIZE, 0);
+                (Segment { timeline, number: FIRST + n as u64 }, bytes)
+            };
+            self.bytes.chunks(SIZE).enumerate().map(segment).collect()
+        }
+    }
+
+    type Seen = Vec<(Lsn, Lsn, u8)>;
+    type Files = Vec<(Segment, Vec<u8>)>;
+
+    fn scan(
+        scanner: &mut Scanner,
+        segments: &[(Segment, Vec<u8>)],
+    ) -> (Seen, Result<Vec<SegmentIndex>, WalError>) {
+        let mut seen = vec![];
+        let mut see = |record: &Record| seen.push((record.lsn, record.end, record.manager));
+        let indexes = segments
+            .iter()
+            .map(|(segment, bytes)| scanner.segment(*segment, bytes, &mut see))
+            .collect();
+        (seen, indexes)
+    }
+
+    fn check(log: &Log) -> Vec<SegmentIndex> {
+        let (seen, indexes) = scan(&mut Scanner::new(), &log.segments());
+        let indexes = indexes.unwrap();
+        assert_eq!(seen, log.records);
+        // Segment by segment, with what is carried over written down in between.
+        let mut carry: Option<Carry> = None;
+        let mut pieces = vec![];
+        for part in log.segments() {
+            let mut scanner = carry.map_or_else(Scanner::new, Scanner::resume);
+            pieces.extend(scan(&mut scanner, &[part]).0);
+            let text = serde_json::to_string(&scanner.carry().unwrap()).unwrap();
+            carry = Some(serde_json::from_str(&text).unwrap());
+        }
+        assert_eq!(pieces, log.records);
+        indexes
+    }
+
+    fn fault(segments: &[(Segment, Vec<u8>)]) -> String {
+        scan(&mut Scanner::new(), segments).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn records_are_cut_anywhere() {
+        // 8 bytes hold a record's length and no more of its header.
+        for left in [8, 16, 24, 32, 40] {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            log.leave(left);
+            log.record(10, 0, &[2; 100]);
+            log.leave(0);
+            log.record(10, 0, &[3; 3 * PAGE_SIZE]);
+            log.fill();
+            log.leave(left);
+            log.record(10, 0, &[4; 20_000]);
+            assert_eq!(check(&log).len(), 2, "{left}");
+        }
+    }
+
+    #[test]
+    fn a_record_spans_segments() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.record(10, 0, &vec![2; 5 * SIZE / 2]);
+        log.record(10, 0, &[3; 100]);
+        log.fill();
+        let (seen, _) = scan(&mut Scanner::new(), &log.segments()[..2]);
+        assert_eq!(seen.len(), 1);
+        // A scan may begin in the middle of it; its rest is then passed over to its very end.
+        let (seen, indexes) = scan(&mut Scanner::new(), &log.segments()[1..]);
+        assert_eq!(seen, log.records[2..]);
+        assert_eq!(indexes.unwrap()[0].last_record, None);
+        let mut broken = log.segments();
+        let rest = &mut broken[2].1[16..20];
+        rest[0] ^= 8;
+        assert!(fault(&broken[1..]).contains("the rest of a record"), "{}", fault(&broken[1..]));
+        assert!(fault(&broken).contains("whose rest has another length"));
+    }
+
+    #[test]
+    fn a_large_record_is_not_carried_but_read_again() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.record(10, 0, &vec![2; 3 * SIZE]);
+        let mut scanner = Scanner::new();
+        scan(&mut scanner, &log.segments()[..1]).1.unwrap();
+        assert!(scanner.carry().is_some());
+        scan(&mut scanner, &log.segments()[1..2]).1.unwrap();
+        assert!(scanner.carry().is_none());
+    }
+
+    #[test]
+    fn a_switch_ends_the_segment_even_when_it_is_cut() {
+        for left in [8, 16, 24, 32] {
+            let mut log = Log::new();
+            log.leave(PAGE_SIZE - 200);
+            log.leave(left);
+            log.record(0, 0x40, &[]);
+            log.record(10, 0, &[1; 100]);
+            log.fill();
+            // Cut between two segments, it uses up the second one.
+            log.leave(left);
+            log.record(0, 0x40, &[]);
+            log.record(10, 0, &[1; 100]);
+            let indexes = check(&log);
+            assert_eq!(indexes.len(), if left < 24 { 4 } else { 3 }, "{left}");
+            assert!(!indexes[0].ends_early, "{left}");
+            assert_eq!(
+                indexes[0].last_end,
+                Some(indexes[1].segment.start(indexes[1].segment_size))
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_given_up_is_passed_over() {
+        for cut in [PAGE_SIZE, SIZE] {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            let (prev, kept) = (log.prev, log.records.clone());
+            log.record(10, 0, &vec![2; 2 * SIZE]);
+            log.bytes.truncate(cut);
+            (log.prev, log.records, log.overwrite) = (prev, kept, true);
+            log.record(0, 0xD0, &[0; 16]);
+            log.fill();
+            check(&log);
+            // Without the mark it is damage.
+            let mut broken = log.segments();
+            broken[cut / SIZE].1[cut % SIZE + 2] &= !8;
+            assert!(fault(&broken).contains("a record without its rest"), "{}", fault(&broken));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_an_early_end() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.fill();
+        log.leave(8);
+        log.record(10, 0, &[1; 100]);
+        log.fill();
+        let mut segments = log.segments();
+        let whole = scan(&mut Scanner::new(), &segments[..1]).1.unwrap().remove(0);
+        assert!(!whole.ends_early);
+        // Half of it was written, the rest is what a recycled file held before.
+        let old = segments[1].1.clone();
+        segments[0].1[SIZE / 2..].copy_from_slice(&old[SIZE / 2..]);
+        let mut scanner = Scanner::new();
+        let (seen, indexes) = scan(&mut scanner, &segments[..1]);
+        let index = indexes.unwrap().remove(0);
+        assert!(index.ends_early);
+        assert!(index.last_end.unwrap() <= Lsn((FIRST * SIZE as u64) + SIZE as u64 / 2));
+        assert_eq!(seen, log.records[..seen.len()]);
+        let carry = scanner.carry().unwrap();
+        let next = scan(&mut Scanner::resume(carry), &segments[1..]).1.unwrap_err();
+        assert!(next.to_string().contains("the log ended early"), "{next}");
+        // A scanner that failed does not begin anew.
+        scan(&mut scanner, &segments[1..]).1.unwrap_err();
+        let next = scan(&mut scanner, &segments[1..]).1.unwrap_err();
+        assert!(next.to_string().contains("the log before it could not be read"), "{next}");
+        assert_eq!(scanner.carry(), None);
+    }
+
+    #[test]
+    fn a_newer_timeline_goes_on_inside_a_segment() {
+        let mut old = Log::new();
+        old.record(10, 0, &[1; 100]);
+        old.fill();
+        old.leave(8);
+        old.record(10, 0, &[1; 100]);
+        old.record(10, 0, &[1; 9000]);
+        let mut new = Log { bytes: old.bytes.clone(), records: old.records.clone(), ..old };
+        new.timeline = 2;
+        new.record(10, 0, &[2; 30_000]);
+        // The old one's first segment, then the new one's second, which begins with a copy.
+        let path = |log: &Log| {
+            let mut segments = log.segments();
+            segments[0].0.timeline = Timeline(1);
+            segments
+        };
+        let (seen, indexes) = scan(&mut Scanner::new(), &path(&new));
+        assert!(indexes.unwrap()[1].ends_early);
+        assert_eq!(seen, new.records);
+        // Timelines never run backwards, and no file holds a newer one's pages.
+        let mut back = path(&new);
+        let last = PAGE_SIZE * 3;
+        assert_eq!(back[1].1[last + 4], 2);
+        back[1].1[last + 4] = 1;
+        assert!(fault(&back).contains("another timeline"), "{}", fault(&back));
+        back[1].1[last + 4] = 3;
+        assert!(fault(&back).contains("another timeline"), "{}", fault(&back));
+    }
+
+    #[test]
+    fn a_segment_must_be_of_its_place() {
+        let mut log = Log::new();
+        log.fill();
+        log.leave(8);
+        log.record(10, 0, &[1; 5000]);
+        let good = log.segments();
+        let check = |change: &dyn Fn(&mut Files), expected: &str| {
+            let mut segments = good.clone();
+            change(&mut segments);
+            let found = fault(&segments);
+            assert!(found.contains(expected), "{found}");
+        };
+        check(&|s| s[0].1.truncate(SIZE - 1), "1048575 bytes are no size of a segment");
+        check(&|s| s[0].1 = vec![], "0 bytes are no size");
+        check(&|s| s[0].1 = vec![0; SIZE], "does not begin with a page header");
+        check(&|s| s[0].1[2] = 0, "no long header");
+        check(&|s| s[0].1[2] |= 0x10, "does not begin with a page header");
+        check(&|s| s[0].1[35] = 1, "its header says");
+        check(&|s| s[0].1[38] = 1, "pages of");
+        check(&|s| s[0].0.number += 1, "it holds the log from 0/300000, not 0/400000");
+        check(&|s| s[0].1[4] = 2, "written by timeline 2");
+        check(&|s| s.swap(0, 1), "it is not the next one");
+        check(&|s| s[1].1[24] = 8, "it belongs to the cluster 8, the one before it to 7");
+        check(&|s| s[1].1[0] = 0x13, "it is of PostgreSQL 16, the one before it of 15");
+        check(&|s| s[1].1[4] = 0, "timeline 0 wrote it, and 1 the one before it");
+        check(&|s| s[0].1[0] = 0x20, "page magic D120 is that of a newer PostgreSQL than 18");
+        check(&|s| s[0].1[0] = 0x01, "an older PostgreSQL than 13");
+        check(&|s| s[0].1[..2].copy_from_slice(&[0xD1, 0x10]), "a big-endian machine");
+    }
+
+    #[test]
+    fn a_sound_record_of_another_log_does_not_follow() {
+        let mut log = Log::new();
+        log.record(10, 0, &[1; 100]);
+        log.prev -= 8;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+        // Even a scan's first record points back.
+        let mut log = Log::new();
+        log.prev = log.position() + 8192;
+        log.record(10, 0, &[1; 100]);
+        assert!(fault(&log.segments()).contains("does not follow the one before it"));
+    }
+
+    #[test]
+    fn only_a_scans_first_page_begins_with_an_unknown_rest() {
+        let border = |last: usize| {
+            let mut log = Log::new();
+            log.record(10, 0, &[1; 100]);
+            log.fill();
+            log.leave(last);
+            if last > 0 {
+                log.record(10, 0, &[1; 500]);
+            }
+            log.fill();
+            log.segments()
+        };
+        let (whole, cut) = (border(0), border(8));
+        assert!(fault(&[whole[0].clone(), cut[1].clone()]).contains("did not begin"));
+        assert!(fault(&[cut[0].clone(), whole[1].clone()]).contains("without its rest"));
+        scan(&mut Scanner::new(), &cut[1..]).1.unwrap();
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_refused() {
+        for time in [i64::MIN, i64::MAX, i64::MIN + 1] {
+            let mut log = Log::new();
+            log.record(1, 0, &time.to_le_bytes());
+            assert!(fault(&log.segments()).contains("do not add up"), "{time}");
+        }
+    }
+
+    /// Whether everything seen of changed bytes is what was written, and no more.
+    fn check_prefix(original: &Seen, segments: &[(Segment, Vec<u8>)]) {
+        let (seen, _) = scan(&mut Scanner::new(), segments);
+        assert!(seen.len() <= original.len() && seen[..] == original[..seen.len()]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_behind_good_headers_are_read_without_a_panic(
+            noise in proptest::collection::vec(any::<u8>(), 0..3 * PAGE_SIZE),
+            at in 0..SIZE,
+            cut in 0..200_usize,
+        ) {
+            let mut log = Log::new();
+            log.record(10, 0, &vec![1; PAGE_SIZE * 2 + cut]);
+            log.record(1, 0, &1_i64.to_le_bytes());
+            log.fill();
+            let mut segments = log.segments();
+            let end = SIZE.min(at + noise.len());
+            segments[0].1[at..end].copy_from_slice(&noise[..end - at]);
+            if at > LONG_HEADER + PAGE_SIZE * 3 {
+                check_prefix(&log.records, &segments);
+            } else {
+                let _ = scan(&mut Scanner::new(), &segments);
+            }
+            let mut bytes = noise;
+            bytes.resize(SIZE, 0xD1);
+            let _ = scan(&mut Scanner::new(), &[(segments[0].0, bytes)]);
+        }
+
+        #[test]
+        fn a_flipped_bit_never_makes_the_log_longer(bit in 0..25 * PAGE_SIZE * 8) {
+            let mut log = Log::new(); // It ends on its seventeenth page.
+            for n in 0..20 {
+                log.record(1, 0, &i64::from(n).to_le_bytes());
+                log.record(10, 0, &vec![1; 700 * usize::try_from(n).unwrap()]);
+            }
+            let mut segments = log.segments();
+            segments[0].1[bit / 8] ^= 1 << (bit % 8);
+            check_prefix(&log.records, &segments);
+        }
+    }
 }

@@ -51,7 +51,9 @@ impl TimelinePath {
             let mut fields = line.split_whitespace();
             let parent = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
             let end: Lsn = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
-            if end < begin || parent >= timeline.0 {
+            // Times do not run backwards: parents rise, and are left one after the other.
+            let older = stretches.last().map_or(0, |stretch: &Stretch| stretch.timeline.0);
+            if end < begin || parent <= older || parent >= timeline.0 {
                 return Err(bad());
             }
             stretches.push(Stretch { timeline: Timeline(parent), begin, end: Some(end) });
@@ -79,12 +81,15 @@ impl TimelinePath {
     ///
     /// PostgreSQL tries the newest timeline first and does not go back to an older one
     /// (`XLogFileReadAnyTLI` in `xlogrecovery.c`). The segment in which a timeline was left
-    /// exists on both; the newer one's begins with a copy of the older one's.
+    /// exists on both; the newer one's begins with a copy of the older one's. The older one's goes
+    /// on with what was abandoned, so from it only records up to [`Self::end_on`] belong to this way.
+    /// PostgreSQL would also try an older timeline where it holds nothing but what was abandoned;
+    /// this does not.
     #[must_use]
     pub fn candidates(&self, number: u64, size: SegmentSize) -> Vec<Segment> {
         let holds = |stretch: &&Stretch| {
             stretch.begin.0 / size.bytes() <= number
-                && stretch.end.is_none_or(|end| number <= end.0 / size.bytes())
+                && stretch.end.is_none_or(|end| end.0 > number * size.bytes())
         };
         self.stretches
             .iter()
@@ -92,6 +97,12 @@ impl TimelinePath {
             .filter(holds)
             .map(|stretch| Segment { timeline: stretch.timeline, number })
             .collect()
+    }
+
+    /// Where this way leaves `timeline`; `None` for its last one, and for one that it never takes.
+    #[must_use]
+    pub fn end_on(&self, timeline: Timeline) -> Option<Lsn> {
+        self.stretches.iter().find(|stretch| stretch.timeline == timeline)?.end
     }
 }
 
@@ -110,8 +121,11 @@ mod tests {
         assert_eq!(names(2), [1]);
         assert_eq!(names(3), [2, 1]);
         assert_eq!(names(4), [2]);
-        assert_eq!(names(5), [3, 2]);
+        // Timeline 2 was left exactly between two segments: its own fifth was abandoned.
+        assert_eq!(names(5), [3]);
         assert_eq!(names(6), [3]);
+        assert_eq!(path.end_on(Timeline(1)), Some(Lsn(0x0300_1A28)));
+        assert_eq!(path.end_on(Timeline(3)), None);
         assert_eq!(path.target(), Timeline(3));
         assert!(path.passes(Timeline(1), Lsn(0x0300_0000)));
         assert!(!path.passes(Timeline(1), Lsn(0x0400_0000)));
@@ -119,8 +133,8 @@ mod tests {
 
     #[test]
     fn what_is_no_history_is_refused_with_its_line() {
-        for text in ["x", "1", "1\tnowhere", "2\t0/0", "1\t0/9\n1\t0/8"] {
-            assert!(TimelinePath::parse(Timeline(2), text).is_err(), "{text}");
+        for text in ["x", "1", "1\tnowhere", "3\t0/0", "1\t0/9\n2\t0/8", "2\t0/8\n1\t0/9"] {
+            assert!(TimelinePath::parse(Timeline(3), text).is_err(), "{text}");
         }
     }
 }

@@ -1,1 +1,316 @@
-//! Copies one service's backups from the primary region's store to a secondary region's.
+//! Keeps the copies of a service's backups in step with the primary.
+//!
+//! A pass looks at the targets and then at the source, plans, and executes. A later stage is planned
+//! only when the listing shows that the one before is complete in the target: a crash at any point
+//! leaves nothing that the next pass does not see. The log has a lane of its own, so that a large
+//! base backup does not hold it up.
+
+pub mod plan;
+
+pub mod execute;
+pub mod pass;
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        engine::{
+            catalog::{
+                build::is_complete,
+                index::Learned,
+                observe::{LogMemory, Look, Reader},
+            },
+            replicate::{
+                execute::{Progress, Sides, execute},
+                plan::{self, Step},
+            },
+        },
+        layout::{BackupFormat, BackupPlace, pgbackrest::info_file::tests::sealed},
+        store::{BlobStore, PutMode, body_of, key::Key, memory::MemoryStore},
+        wal::decode::sha1_hex,
+    };
+    use bytes::Bytes;
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fmt::Write as _,
+        sync::Arc,
+    };
+    use tokio_util::sync::CancellationToken;
+
+    const FULL: &str = "20261123-075157F";
+    const INCREMENTAL: &str = "20261123-075157F_20261123-075238I";
+
+    #[derive(Debug)]
+    struct NoMemory;
+    impl LogMemory for NoMemory {
+        fn recall(&self, _: &str) -> Vec<Learned> {
+            Vec::new()
+        }
+        fn keep(&self, _: &str, _: &Learned) {}
+    }
+
+    struct Pair {
+        source: MemoryStore,
+        target: MemoryStore,
+        sides: Sides,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let (source, target) = (MemoryStore::new(), MemoryStore::new());
+            let sides = Sides {
+                source: Arc::new(source.clone()),
+                source_prefix: Key::parse("repo").unwrap(),
+                target: Arc::new(target.clone()),
+                target_prefix: Key::parse("p/s").unwrap(),
+            };
+            Self { source, target, sides }
+        }
+
+        async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+            let bytes: Bytes = bytes.into();
+            let key = Key::parse(&format!("repo/{key}")).unwrap();
+            let size = bytes.len() as u64;
+            let body = body_of(bytes);
+            let none = BTreeMap::new();
+            self.source.put(&key, size, &none, body, PutMode::Replace).await.unwrap();
+        }
+
+        async fn segment(&self, number: u32) {
+            let name = format!("0000000100000000{number:08X}");
+            let bytes = format!("contents of {number}");
+            let sum = sha1_hex(bytes.as_bytes());
+            self.put(&format!("archive/m/15-1/{}/{name}-{sum}", &name[..16]), bytes).await;
+        }
+
+        /// A full backup, and an incremental one when `both`, with their log.
+        async fn write(&self, both: bool) {
+            let archive = "[backrest]\nbackrest-format=5\n\n[db:history]\n\
+                           1={\"db-id\":77,\"db-version\":\"15\"}\n";
+            self.put("archive/m/archive.info", sealed(archive)).await;
+            self.put("archive/m/15-1/00000002.history", "1\t0/9000000\tx\n").await;
+            for number in 1..=4 {
+                self.segment(number).await;
+            }
+            self.put(&format!("backup/m/{FULL}/pg_data/a"), "aaaa").await;
+            self.put(&format!("backup/m/{FULL}/pg_data/empty"), "").await;
+            self.manifest(FULL, "pg_data/a={\"size\":4}\npg_data/empty={\"size\":0}\n").await;
+            let mut listed = listed(FULL, 2, 1000);
+            if both {
+                self.put(&format!("backup/m/{INCREMENTAL}/pg_data/b"), "bb").await;
+                let files = format!(
+                    "pg_data/a={{\"reference\":\"{FULL}\",\"size\":4}}\npg_data/b={{\"size\":2}}\n"
+                );
+                self.manifest(INCREMENTAL, &files).await;
+                listed += &listed_line(INCREMENTAL, 4, 2000);
+            }
+            self.catalogue(&listed).await;
+        }
+
+        async fn manifest(&self, label: &str, files: &str) {
+            let text = format!("[backrest]\nbackrest-format=5\n\n[target:file]\n{files}");
+            let text = sealed(&text);
+            self.put(&format!("backup/m/{label}/backup.manifest.copy"), text.clone()).await;
+            self.put(&format!("backup/m/{label}/backup.manifest"), text).await;
+        }
+
+        async fn catalogue(&self, listed: &str) {
+            let text = format!(
+                "[backrest]\nbackrest-format=5\n\n[backup:current]\n{listed}\n[db:history]\n\
+                 1={{\"db-system-id\":77,\"db-version\":\"15\"}}\n"
+            );
+            let text = sealed(&text);
+            self.put("backup/m/backup.info.copy", text.clone()).await;
+            self.put("backup/m/backup.info", text).await;
+        }
+
+        async fn look(&self, store: &MemoryStore, prefix: &str) -> Look {
+            let place = BackupPlace {
+                format: BackupFormat::PgBackRest { stanza: "m".to_owned() },
+                prefix: Key::parse(prefix).unwrap(),
+            };
+            let store = Arc::new(store.clone());
+            Reader::new(store, place, String::new(), Arc::new(NoMemory)).look().await.unwrap()
+        }
+
+        async fn plan(&self) -> plan::CopyPlan {
+            let target = self.look(&self.target, "p/s").await;
+            let source = self.look(&self.source, "repo").await;
+            plan::plan("m", &source, &target, &BTreeSet::new())
+        }
+
+        /// One pass; says whether there was anything to do.
+        async fn pass(&self) -> bool {
+            let plan = self.plan().await;
+            let (progress, stop) = (Progress::default(), CancellationToken::new());
+            let mut idle = true;
+            for stages in [&plan.log, &plan.data] {
+                idle &= stages.is_empty();
+                // A failed step is what the test asks for.
+                drop(execute(&self.sides, stages, 1, &progress, &stop).await);
+            }
+            !idle
+        }
+
+        /// What the copy's catalogue lists must be there.
+        async fn nothing_is_promised_that_is_not_there(&self, when: &str) {
+            let target = self.look(&self.target, "p/s").await;
+            assert_eq!(target.problems, Vec::<String>::new(), "{when}");
+            for backup in &target.info.backups {
+                let manifest = target.manifests[&backup.label].as_ref().unwrap();
+                assert!(is_complete(&target.repository, manifest), "{when}: {}", backup.label);
+                let log = &target.repository.archives["15-1"].segments;
+                assert!(log.contains_key(&backup.archive_stop), "{when}: {}", backup.label);
+                let parents = backup.references.iter();
+                assert!(parents.into_iter().all(|p| target.info.backup(p).is_some()), "{when}");
+            }
+        }
+    }
+
+    fn listed(label: &str, segment: u32, at: u64) -> String {
+        listed_line(label, segment, at)
+    }
+
+    fn listed_line(label: &str, segment: u32, at: u64) -> String {
+        let name = format!("0000000100000000{segment:08X}");
+        let reference = if label == FULL {
+            String::new()
+        } else {
+            format!("\"backup-reference\":[\"{FULL}\"],")
+        };
+        format!(
+            "{label}={{\"backup-archive-start\":\"{name}\",\"backup-archive-stop\":\"{name}\",\
+             \"backup-info-size\":4,\"backup-lsn-start\":\"0/{segment}000028\",\
+             \"backup-lsn-stop\":\"0/{segment}000100\",{reference}\"backup-timestamp-start\":{at},\
+             \"backup-timestamp-stop\":{},\"db-id\":1}}\n",
+            at + 5
+        )
+    }
+
+    #[tokio::test]
+    async fn the_stages_come_in_the_order_of_dependence() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        let mut said = String::new();
+        for pass in 1.. {
+            let plan = pair.plan().await;
+            for (lane, stages) in [("log", &plan.log), ("data", &plan.data)] {
+                for stage in stages {
+                    let keys: Vec<&str> = stage.steps.iter().map(Step::key).collect();
+                    let keys: Vec<&str> =
+                        keys.iter().map(|k| k.rsplit('/').next().unwrap()).collect();
+                    let keys = keys.join(" ").replace('-', "~");
+                    let keys: Vec<&str> =
+                        keys.split(' ').map(|k| k.split('~').next().unwrap()).collect();
+                    writeln!(said, "{pass} {lane} {}: {}", stage.name, keys.join(" ")).unwrap();
+                }
+            }
+            if !pair.pass().await {
+                break;
+            }
+        }
+        let expect = "1 log timeline histories: archive.info.copy archive.info 00000002.history\n\
+            1 log log: 000000010000000000000001 000000010000000000000002 \
+            000000010000000000000003 000000010000000000000004\n\
+            1 data files: a empty b\n\
+            2 data manifest copies: backup.manifest.copy backup.manifest.copy\n\
+            2 data manifests: backup.manifest backup.manifest\n\
+            3 data catalogue copy: backup.info.copy\n\
+            3 data catalogue: backup.info\n";
+        assert_eq!(said, expect);
+        assert_eq!(pair.target.keys().len(), pair.source.keys().len() + 1, "archive.info.copy");
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_write_the_copy_never_promises_what_it_lacks() {
+        for calls in 0..80 {
+            let pair = Pair::new();
+            pair.write(false).await;
+            while pair.pass().await {}
+            pair.write(true).await;
+            pair.target.fail_from(None);
+            pair.segment(5).await;
+            // The engine dies after so many calls of the target's store, in whatever it does.
+            let plan = pair.plan().await;
+            pair.target.fail_from(Some(calls));
+            let (progress, stop) = (Progress::default(), CancellationToken::new());
+            for stages in [&plan.data, &plan.log] {
+                drop(execute(&pair.sides, stages, 1, &progress, &stop).await);
+            }
+            pair.target.fail_from(None);
+            pair.nothing_is_promised_that_is_not_there(&format!("killed after {calls}")).await;
+            while pair.pass().await {
+                pair.nothing_is_promised_that_is_not_there("on the way").await;
+            }
+            let copy = pair.look(&pair.target, "p/s").await;
+            assert_eq!(copy.info.backups.len(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_primary_that_was_emptied_or_made_anew_changes_nothing() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        while pair.pass().await {}
+        let before = pair.target.keys();
+        for key in pair.source.keys() {
+            pair.source.delete(&key).await.unwrap();
+        }
+        assert!(!pair.pass().await);
+        assert!(pair.plan().await.problems[0].contains("holds no pgBackRest repository"));
+        // Made anew: the same names, another cluster.
+        let archive = "[backrest]\nbackrest-format=5\n\n[db:history]\n\
+                       1={\"db-id\":78,\"db-version\":\"15\"}\n";
+        pair.put("archive/m/archive.info", sealed(archive)).await;
+        pair.segment(9).await;
+        assert!(!pair.pass().await);
+        assert!(pair.plan().await.problems[0].contains("was made anew"));
+        assert_eq!(pair.target.keys(), before);
+    }
+
+    #[tokio::test]
+    async fn a_shrunken_catalogue_is_not_taken_over() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        while pair.pass().await {}
+        pair.catalogue(&listed(FULL, 2, 1000)).await;
+        assert!(!pair.pass().await);
+        let problems = pair.plan().await.problems;
+        assert!(problems.iter().any(|p| p.contains("as new as")), "{problems:?}");
+        assert_eq!(pair.look(&pair.target, "p/s").await.info.backups.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_newer_than_what_was_copied_waits() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        // A file that the catalogue's newest backup needs is not there yet.
+        let late = Key::parse(&format!("repo/backup/m/{INCREMENTAL}/pg_data/b")).unwrap();
+        pair.source.delete(&late).await.unwrap();
+        while pair.pass().await {
+            pair.nothing_is_promised_that_is_not_there("while one is broken").await;
+        }
+        let problems = pair.plan().await.problems;
+        assert!(problems.iter().any(|p| p.contains("not complete in the primary")), "{problems:?}");
+        pair.put(&format!("backup/m/{INCREMENTAL}/pg_data/b"), "bb").await;
+        while pair.pass().await {}
+        pair.nothing_is_promised_that_is_not_there("in the end").await;
+        assert_eq!(pair.look(&pair.target, "p/s").await.info.backups.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_side_never_replaces_a_good_one() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        while pair.pass().await {}
+        // The primary's file is truncated: the copy's fits the manifest.
+        pair.put(&format!("backup/m/{FULL}/pg_data/a"), "aa").await;
+        assert!(!pair.pass().await);
+        // The primary's segment is truncated: it does not have the sum of its name.
+        let segment = pair.source.keys().into_iter().find(|k| k.as_str().contains("000003-"));
+        let name = segment.unwrap().to_string();
+        pair.put(name.strip_prefix("repo/").unwrap(), "cont").await;
+        let before = pair.look(&pair.target, "p/s").await.repository;
+        pair.pass().await;
+        assert_eq!(pair.look(&pair.target, "p/s").await.repository, before);
+    }
+}

@@ -1,0 +1,177 @@
+//! Says what is complete and what can be restored, from what has been read.
+
+use crate::{
+    domain::{
+        lsn::SegmentSize,
+        window::{RestoreRange, RestoreWindow},
+    },
+    engine::catalog::{
+        CatalogBackup, Frontier, RegionCatalog, index::IndexedRun, repository::Repository,
+    },
+    layout::pgbackrest::{
+        backup_info::{BackupInfo, ListedBackup},
+        manifest::Manifest,
+    },
+    wal::stop,
+};
+use chrono::{DateTime, Utc};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How many missing objects of a backup are named.
+const MISSING_NAMED_MAX: usize = 5;
+
+/// Everything that a verdict is computed from.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// The listing.
+    pub repository: &'a Repository,
+    /// The tool's catalogue, when there is one.
+    pub info: &'a BackupInfo,
+    /// What each listed backup needs, or why its manifest cannot be read.
+    pub manifests: &'a BTreeMap<String, Result<Arc<Manifest>, String>>,
+    /// The log behind each listed backup, by label.
+    pub runs: &'a BTreeMap<String, IndexedRun>,
+    /// What was wrong with the small files.
+    pub problems: Vec<String>,
+}
+
+/// Computes the catalogue.
+#[must_use]
+pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
+    let mut problems = evidence.problems.clone();
+    let mut backups = Vec::with_capacity(evidence.info.backups.len());
+    for listed in &evidence.info.backups {
+        let backup = judge(&evidence, listed, &mut problems);
+        backups.push(backup);
+    }
+    for (archive, log) in &evidence.repository.archives {
+        for name in &log.ambiguous {
+            problems.push(format!("two different WAL segments {name} are stored in {archive}"));
+        }
+    }
+    problems.dedup();
+    let window = RestoreWindow::new(backups.iter().filter_map(|b| b.range.clone()).collect());
+    let newest = backups.iter().rev().find(|backup| backup.range.is_some());
+    let frontier = newest.and_then(|backup| frontier(evidence.runs.get(&backup.name)?));
+    let (object_count, stored_bytes) = evidence.repository.extent();
+    RegionCatalog { backups, window, frontier, problems, object_count, stored_bytes }
+}
+
+fn judge(
+    evidence: &Evidence<'_>,
+    listed: &ListedBackup,
+    problems: &mut Vec<String>,
+) -> CatalogBackup {
+    let missing = missing_objects(evidence, &listed.label);
+    if !missing.is_empty() {
+        problems.push(format!("backup {} is not complete: {}", listed.label, missing.join(", ")));
+    }
+    let run = evidence.runs.get(&listed.label);
+    let consistent = match run {
+        None => {
+            problems.push(format!("the log of backup {} cannot be followed", listed.label));
+            false
+        }
+        Some(run) => follow(listed, run, problems),
+    };
+    let range =
+        (missing.is_empty() && consistent).then(|| run.map(|run| range(listed, run))).flatten();
+    CatalogBackup {
+        name: listed.label.clone(),
+        started_at: listed.started_at,
+        finished_at: listed.finished_at,
+        size_bytes: listed.size_bytes,
+        stored_bytes: listed.stored_bytes,
+        incremental: !listed.references.is_empty(),
+        missing,
+        range,
+    }
+}
+
+/// The first few objects of a backup that are missing or of a wrong size.
+fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
+    let manifest = match evidence.manifests.get(label) {
+        Some(Ok(manifest)) => manifest,
+        Some(Err(problem)) => return vec![problem.clone()],
+        None => return vec![format!("{label}/backup.manifest is missing")],
+    };
+    let faults = faults(evidence.repository, manifest);
+    let mut named: Vec<String> = faults.iter().take(MISSING_NAMED_MAX).cloned().collect();
+    if faults.len() > MISSING_NAMED_MAX {
+        named.push(format!("and {} more", faults.len() - MISSING_NAMED_MAX));
+    }
+    named
+}
+
+/// Every object of a manifest that a listing lacks or has with a wrong size.
+fn faults(repository: &Repository, manifest: &Manifest) -> Vec<String> {
+    let expected = manifest.objects.iter();
+    expected
+        .filter_map(|(key, size)| match repository.objects.get(key) {
+            None => Some(format!("{key} is missing")),
+            Some(found) if !size.fits(found.size_bytes) => {
+                Some(format!("{key} has {} bytes, which is wrong", found.size_bytes))
+            }
+            Some(_) => None,
+        })
+        .collect()
+}
+
+/// Whether every object of a manifest is in a listing with the right size.
+#[must_use]
+pub fn is_complete(repository: &Repository, manifest: &Manifest) -> bool {
+    let mut expected = manifest.objects.iter();
+    expected.all(|(key, size)| {
+        repository.objects.get(key).is_some_and(|found| size.fits(found.size_bytes))
+    })
+}
+
+/// Whether the log makes the backup consistent; says what ends it.
+fn follow(listed: &ListedBackup, indexed: &IndexedRun, problems: &mut Vec<String>) -> bool {
+    let run = &indexed.run;
+    let end = stop::end_of(&indexed.indexes);
+    let consistent = run.reaches_backup_end && end.is_some_and(|end| end >= listed.lsn_stop);
+    if let Some(damage) = &indexed.damage {
+        problems.push(damage.what.clone());
+        return consistent;
+    }
+    let size = indexed.indexes.first().map_or(SegmentSize::DEFAULT, |index| index.segment_size);
+    let name = run.next.file_name(size);
+    if !run.reaches_backup_end {
+        problems.push(format!(
+            "the log that makes backup {} consistent is not complete: WAL segment {name} is missing",
+            listed.label
+        ));
+    } else if run.behind_gap > 0 {
+        problems.push(format!(
+            "WAL segment {name} is missing: {} later segments cannot be used",
+            run.behind_gap
+        ));
+    }
+    consistent
+}
+
+fn range(listed: &ListedBackup, indexed: &IndexedRun) -> RestoreRange {
+    // What ended is known to the second only. A log that does not reach that far still has the
+    // whole backup: its end is restorable, and whether something was committed in the rest of that
+    // second is not known.
+    let covered = stop::covered_until(&indexed.indexes);
+    let exact = covered.is_some_and(|until| until >= listed.finished_at);
+    let latest = covered.map_or(listed.finished_at, |until| until.max(listed.finished_at));
+    RestoreRange { earliest: listed.finished_at, latest, exact }
+}
+
+fn frontier(indexed: &IndexedRun) -> Option<Frontier> {
+    let last = indexed.indexes.last()?;
+    let (segment, stored) = &indexed.run.segments[indexed.indexes.len() - 1];
+    Some(Frontier {
+        lsn: stop::end_of(&indexed.indexes)?,
+        segment: segment.file_name(last.segment_size),
+        last_commit_at: last_commit(indexed),
+        stored_at: stored.found.modified_at,
+    })
+}
+
+fn last_commit(indexed: &IndexedRun) -> Option<DateTime<Utc>> {
+    stop::last_xact_time(&indexed.indexes)
+}

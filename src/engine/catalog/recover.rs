@@ -1,0 +1,173 @@
+//! Works out one recovery: which base backup, which segments, and exactly where to stop.
+
+use crate::{
+    domain::{
+        recovery::{HistoryObject, LogObject, RecoveryPlan, RecoveryTarget, StopPoint},
+        target_time,
+        violation::Violation,
+    },
+    engine::catalog::{
+        index::{IndexedRun, scan_with},
+        observe::{Observed, Reader},
+    },
+    layout::pgbackrest::backup_info::ListedBackup,
+    store::StoreError,
+    wal::stop::{self, StopFinder},
+};
+use chrono::{DateTime, Utc};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A recovery cannot be worked out.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// What is asked for is not covered.
+    #[error("{}", .0.explain())]
+    Violation(#[from] Violation),
+    /// The store cannot be read.
+    #[error("the copy cannot be read")]
+    Store(#[from] StoreError),
+    /// The log was fine a moment ago.
+    #[error("the copy has changed while the recovery was worked out: {0}")]
+    Changed(String),
+    /// Times in the log jump so that the moment has no place behind a base backup.
+    #[error(
+        "{} lies, by the times in the log, before the end of every base backup that could restore it; choose another moment",
+        target_time::format(*.0)
+    )]
+    ClockJump(DateTime<Utc>),
+}
+
+/// Works out the recovery of `target` from what has been observed.
+///
+/// # Errors
+/// [`RecoverError`], with the nearest valid time where there is one.
+pub async fn plan(
+    reader: &Reader,
+    observed: &Observed,
+    target: RecoveryTarget,
+    now: DateTime<Utc>,
+) -> Result<RecoveryPlan, RecoverError> {
+    match target {
+        RecoveryTarget::LatestTransaction => {
+            let newest = candidates(observed, |_| true).into_iter().max_by_key(|(listed, run)| {
+                (run.run.timeline, stop::end_of(&run.indexes), listed.finished_at)
+            });
+            let Some((listed, run)) = newest else {
+                return Err(Violation::NothingRestorable { target: None }.into());
+            };
+            let Some(stop) = stop::at_end(&run.indexes) else {
+                return Err(Violation::NothingRestorable { target: None }.into());
+            };
+            let last = stop::last_xact_time(&run.indexes);
+            assemble(reader, observed, (listed, run), run.indexes.len(), stop, last)
+        }
+        RecoveryTarget::PointInTime(time) => {
+            observed.catalog.window.check(time, now)?;
+            let covering = candidates(observed, |listed| {
+                let backup = observed.catalog.backups.iter().find(|b| b.name == listed.label);
+                backup
+                    .and_then(|backup| backup.range.as_ref())
+                    .is_some_and(|range| range.earliest <= time && time <= range.latest)
+            });
+            // The newest base backup needs the least log; an older one serves when the clock of the
+            // database was set back, so that the moment's place lies before the newer one's end.
+            for (listed, run) in covering.into_iter().rev() {
+                let (length, stop, last) = stop_at(reader, observed, listed, run, time).await?;
+                if stop.replayed_to >= listed.lsn_stop {
+                    return assemble(reader, observed, (listed, run), length, stop, last);
+                }
+            }
+            Err(RecoverError::ClockJump(time))
+        }
+    }
+}
+
+/// The restorable backups with their runs, oldest first.
+fn candidates(
+    observed: &Observed,
+    wanted: impl Fn(&ListedBackup) -> bool,
+) -> Vec<(&ListedBackup, &IndexedRun)> {
+    let restorable =
+        |label: &str| observed.catalog.backups.iter().any(|b| b.name == label && b.range.is_some());
+    let listed = observed.look.info.backups.iter();
+    listed
+        .filter(|listed| restorable(&listed.label) && wanted(listed))
+        .filter_map(|listed| Some((listed, observed.runs.get(&listed.label)?)))
+        .collect()
+}
+
+/// Where a moment stops: how many segments are needed, the stop, the last commit or abort before it.
+async fn stop_at(
+    reader: &Reader,
+    observed: &Observed,
+    listed: &ListedBackup,
+    indexed: &IndexedRun,
+    time: DateTime<Utc>,
+) -> Result<(usize, StopPoint, Option<DateTime<Utc>>), RecoverError> {
+    let vanished = || RecoverError::Changed("the segment of the stop is not indexed".to_owned());
+    let Some(at) = stop::segment_that_stops(&indexed.indexes, time) else {
+        let stop = stop::at_end(&indexed.indexes).ok_or_else(vanished)?;
+        return Ok((indexed.indexes.len(), stop, stop::last_xact_time(&indexed.indexes)));
+    };
+    let archive = observed.look.info.archive_of(listed).ok_or_else(vanished)?;
+    let log = reader.log(&archive).ok_or_else(vanished)?;
+    let (store, prefix) = (&**reader.store(), &reader.place().prefix);
+    let scanner = log
+        .scanner_before(store, prefix, &indexed.run, at)
+        .await?
+        .map_err(|damage| RecoverError::Changed(damage.what))?;
+    let finder = Arc::new(Mutex::new(StopFinder::new(time, &indexed.indexes[..at])));
+    let seen = finder.clone();
+    let see = move |record: &_| seen.lock().unwrap_or_else(PoisonError::into_inner).see(record);
+    scan_with(store, prefix, &indexed.run, at, scanner, see)
+        .await?
+        .map_err(|damage| RecoverError::Changed(damage.what))?;
+    let finder = finder.lock().unwrap_or_else(PoisonError::into_inner);
+    let stop = finder.found().ok_or_else(vanished)?;
+    Ok((at + 1, stop, finder.last_xact_time()))
+}
+
+fn assemble(
+    reader: &Reader,
+    observed: &Observed,
+    (listed, indexed): (&ListedBackup, &IndexedRun),
+    length: usize,
+    stop: StopPoint,
+    last_xact: Option<DateTime<Utc>>,
+) -> Result<RecoveryPlan, RecoverError> {
+    let changed = || RecoverError::Changed("the log of the base backup is empty".to_owned());
+    let first = indexed.indexes.first().ok_or_else(changed)?;
+    let archive = observed.look.info.archive_of(listed).ok_or_else(changed)?;
+    let in_store = |key: &str| {
+        reader.place().prefix.join(key).map_or_else(|_| key.to_owned(), |key| key.to_string())
+    };
+    let log = indexed.run.segments[..length].iter().map(|(segment, stored)| LogObject {
+        segment: *segment,
+        key: in_store(&stored.key),
+        size_bytes: stored.found.size_bytes,
+        sha1: Some(stored.sha1.clone()),
+        codec: stored.codec,
+    });
+    let repository = &observed.look.repository;
+    let histories = repository.archives.get(&archive).into_iter().flat_map(|log| &log.histories);
+    let histories = histories.map(|(timeline, key)| HistoryObject {
+        timeline: *timeline,
+        key: in_store(key),
+        size_bytes: repository.objects.get(key).map_or(0, |found| found.size_bytes),
+    });
+    let floors = indexed.indexes[..length].iter().filter_map(|index| index.parameter_floor);
+    Ok(RecoveryPlan {
+        backup_name: listed.label.clone(),
+        backup_finished_at: listed.finished_at,
+        restored_bytes: listed.size_bytes,
+        system_identifier: first.system_identifier,
+        postgres_major: first.postgres_major,
+        timeline: indexed.run.timeline,
+        segment_size: first.segment_size,
+        stop,
+        recovered_to: last_xact.map_or(listed.finished_at, |last| last.max(listed.finished_at)),
+        log: log.collect(),
+        histories: histories.collect(),
+        parameter_floor: floors.reduce(|a, b| std::array::from_fn(|at| a[at].max(b[at]))),
+    })
+}

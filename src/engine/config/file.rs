@@ -1,0 +1,74 @@
+//! The configuration as it is written: TOML tables, with the places of what is checked.
+
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::PathBuf};
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) engine: Spanned<EngineTable>,
+    #[serde(default)]
+    pub(super) token: Vec<TokenTable>,
+    #[serde(default)]
+    pub(super) region: Vec<RegionTable>,
+    #[serde(default)]
+    pub(super) service: Vec<ServiceTable>,
+    #[serde(default)]
+    pub(super) forks: ForksTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EngineTable {
+    pub(super) listen: Spanned<String>,
+    pub(super) data_dir: Spanned<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) poll_interval: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenTable {
+    pub(super) name: Spanned<String>,
+    pub(super) sha256: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegionTable {
+    pub(super) cloud: Spanned<String>,
+    pub(super) provider: Option<String>,
+    pub(super) store: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceTable {
+    pub(super) project: Spanned<String>,
+    pub(super) name: Spanned<String>,
+    #[serde(rename = "type")]
+    pub(super) service_type: Spanned<String>,
+    pub(super) cloud: Spanned<String>,
+    pub(super) plan: String,
+    pub(super) backup: Option<BackupTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackupTable {
+    pub(super) format: Spanned<String>,
+    pub(super) stanza: Option<Spanned<String>>,
+    pub(super) path: Spanned<String>,
+    pub(super) copy_path: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForksTable {
+    pub(super) host: Option<String>,
+    pub(super) ports: Option<Spanned<String>>,
+    pub(super) disk_reserve: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) settings: BTreeMap<String, String>,
+}

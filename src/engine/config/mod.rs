@@ -1,0 +1,140 @@
+//! The engine's configuration: data only. Parts are built from it elsewhere.
+
+mod check;
+mod file;
+mod units;
+
+use crate::{
+    domain::{
+        cloud::{Cloud, CloudName},
+        ids::ServiceId,
+    },
+    layout::BackupPlace,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// Directory of the state and the forks.
+    pub data_dir: PathBuf,
+    /// Whom to continue as when started as root.
+    pub user: String,
+    /// How often the stores are looked at.
+    pub poll_interval: Duration,
+    /// Who may call the API.
+    pub tokens: Vec<Token>,
+    /// Clouds with their stores.
+    pub regions: Vec<Region>,
+    /// Services whose backups are replicated.
+    pub services: Vec<ServiceSettings>,
+    /// How forks are made.
+    pub forks: ForkSettings,
+}
+
+/// Who may call the API. The token itself is nowhere, only its SHA-256.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// For logs.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+}
+
+/// A cloud and its store.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Name and provider.
+    pub cloud: Cloud,
+    /// URL of the store.
+    pub store: String,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    /// Project and name.
+    pub id: ServiceId,
+    /// `pg`, ….
+    pub service_type: String,
+    /// The cloud that it runs in and that holds its primary backups.
+    pub cloud: CloudName,
+    /// Plan.
+    pub plan: String,
+    /// Where its backups lie; `None` for types without backup to another region.
+    pub backup: Option<BackupSettings>,
+}
+
+/// Where a service's backups lie.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// In the store of the primary region.
+    pub primary: BackupPlace,
+    /// In the stores of secondary regions.
+    pub copy: BackupPlace,
+}
+
+/// How forks are made.
+#[derive(Clone, Debug)]
+pub struct ForkSettings {
+    /// Address that forks listen on.
+    pub host: String,
+    /// First and last port, both included.
+    pub ports: (u16, u16),
+    /// Disk space that a restore must leave free, in bytes.
+    pub disk_reserve_bytes: u64,
+    /// Settings of `postgresql.conf` that every fork gets.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("reading the configuration {file} failed")]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It has mistakes.
+    #[error("{}", .0.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))]
+    Mistakes(Vec<Mistake>),
+}
+
+/// A mistake in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong, and how to put it right.
+    pub what: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {}: {}", self.file.display(), self.line, self.what)
+    }
+}
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// [`ConfigError`] with the line and the remedy of every mistake.
+pub fn load(file: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+    check::check(file, &text)
+}

@@ -1,0 +1,282 @@
+//! Runs the forks: one task for each that is not finished, started again after a restart.
+
+use crate::{
+    domain::{fork::ForkPhase, ids::ServiceId},
+    engine::{
+        config::ForkSettings,
+        error::chain,
+        fork::{ForkOrder, ForkSite, Progress, Secret, Watch, error::ForkError, runner},
+        state::{State, StateError, forks::StoredFork},
+    },
+    sys::clock::Clock,
+};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// The administrator that every fork gets, as Aiven's services have it.
+pub const ADMIN_USER: &str = "avnadmin";
+
+/// All forks of this engine.
+#[derive(Debug)]
+pub struct ForkJobs {
+    state: Arc<State>,
+    clock: Arc<dyn Clock>,
+    settings: ForkSettings,
+    /// The `btar` program, which PostgreSQL calls for each segment.
+    program: PathBuf,
+    stop: CancellationToken,
+    forks: Mutex<BTreeMap<ServiceId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    fork: StoredFork,
+    progress: Option<Progress>,
+    cancel: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl ForkJobs {
+    /// The forks that the state knows. None runs yet.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn load(
+        state: Arc<State>,
+        clock: Arc<dyn Clock>,
+        settings: ForkSettings,
+        program: PathBuf,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StateError> {
+        let entry = |fork: StoredFork| {
+            let cancel = stop.child_token();
+            (fork.id.clone(), Entry { fork, progress: None, cancel, task: None })
+        };
+        let forks = state.forks()?.into_iter().map(entry).collect();
+        Ok(Arc::new(Self { state, clock, settings, program, stop, forks: Mutex::new(forks) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceId, Entry>> {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fork, unless it is being deleted.
+    #[must_use]
+    pub fn get(&self, id: &ServiceId) -> Option<(StoredFork, Option<Progress>)> {
+        let forks = self.lock();
+        let entry = forks.get(id).filter(|entry| !entry.fork.deleting)?;
+        Some((entry.fork.clone(), entry.progress))
+    }
+
+    /// All forks that are not being deleted.
+    #[must_use]
+    pub fn all(&self) -> Vec<(StoredFork, Option<Progress>)> {
+        let forks = self.lock();
+        let kept = forks.values().filter(|entry| !entry.fork.deleting);
+        kept.map(|entry| (entry.fork.clone(), entry.progress)).collect()
+    }
+
+    /// Whether a name is in use, also by a fork that is being deleted.
+    #[must_use]
+    pub fn is_taken(&self, id: &ServiceId) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// A port that no fork has and that is free now.
+    #[must_use]
+    pub fn free_port(&self) -> Option<u16> {
+        let taken: Vec<u16> = self.lock().values().map(|entry| entry.fork.port).collect();
+        let (first, last) = self.settings.ports;
+        let host = self.settings.host.as_str();
+        (first..=last)
+            .filter(|port| !taken.contains(port))
+            .find(|port| TcpListener::bind((host, *port)).is_ok())
+    }
+
+    /// Keeps a new fork and starts it.
+    ///
+    /// # Errors
+    /// [`StateError`]; nothing was started then.
+    pub fn add(self: &Arc<Self>, fork: StoredFork, root: PathBuf) -> Result<(), StateError> {
+        self.state.add_fork(&fork)?;
+        let (id, cancel) = (fork.id.clone(), self.stop.child_token());
+        self.lock().insert(id.clone(), Entry { fork, progress: None, cancel, task: None });
+        self.start(&id, root);
+        Ok(())
+    }
+
+    /// Changes a fork's record.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn change(
+        &self,
+        id: &ServiceId,
+        change: impl FnOnce(&mut StoredFork),
+    ) -> Result<(), StateError> {
+        let mut forks = self.lock();
+        let Some(entry) = forks.get_mut(id) else { return Ok(()) };
+        let mut fork = entry.fork.clone();
+        change(&mut fork);
+        fork.updated_at = self.clock.now();
+        self.state.put_fork(&fork)?;
+        entry.fork = fork;
+        Ok(())
+    }
+
+    /// Goes on with every fork after a restart. `root` gives the directory of a fork's store.
+    pub fn resume(self: &Arc<Self>, root: impl Fn(&StoredFork) -> Option<PathBuf>) {
+        let known: Vec<StoredFork> = self.lock().values().map(|e| e.fork.clone()).collect();
+        for fork in known {
+            let id = fork.id.clone();
+            if fork.deleting {
+                let jobs = self.clone();
+                tokio::spawn(async move { jobs.finish_delete(&id).await });
+            } else if fork.phase != ForkPhase::Failed && fork.phase != ForkPhase::Cancelled {
+                let Some(root) = root(&fork) else {
+                    let text = format!(
+                        "region {} of this fork is not in the configuration any more; add it and \
+                         restart the engine",
+                        fork.region
+                    );
+                    self.fail(&id, &text);
+                    continue;
+                };
+                self.start(&id, root);
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, id: &ServiceId, root: PathBuf) {
+        let (jobs, id) = (self.clone(), id.clone());
+        let mut forks = self.lock();
+        let Some(entry) = forks.get_mut(&id) else { return };
+        let (order, from) = (self.order(&entry.fork, root), entry.fork.phase);
+        let cancel = entry.cancel.clone();
+        entry.task = Some(tokio::spawn(async move { jobs.run(&id, order, from, cancel).await }));
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        id: &ServiceId,
+        order: ForkOrder,
+        from: ForkPhase,
+        cancel: CancellationToken,
+    ) {
+        let watch = Recorder { jobs: &self, id };
+        let made = Box::pin(runner::run(&order, from, &watch, &*self.clock, &cancel)).await;
+        match made {
+            Ok(()) => info!(fork = %id, port = order.site.port, "the fork is running"),
+            // The phase stays: the next engine goes on, or the deletion does.
+            Err(ForkError::Cancelled(_)) => info!(fork = %id, "the fork was interrupted"),
+            Err(fault) => self.fail(id, &chain(&fault)),
+        }
+    }
+
+    fn fail(&self, id: &ServiceId, text: &str) {
+        error!(fork = %id, error = text, "the fork failed");
+        let changed = self.change(id, |fork| {
+            fork.phase = ForkPhase::Failed;
+            fork.error = Some(text.to_owned());
+        });
+        if let Err(fault) = changed {
+            error!(fork = %id, error = %chain(&fault), "the fork's failure cannot be kept");
+        }
+    }
+
+    fn order(&self, fork: &StoredFork, store_root: PathBuf) -> ForkOrder {
+        ForkOrder {
+            service: fork.id.clone(),
+            plan: fork.recovery.clone(),
+            place: fork.place.clone(),
+            store_root,
+            site: site(fork),
+            admin_user: ADMIN_USER.to_owned(),
+            admin_password: Secret::new(fork.admin_password.clone()),
+            settings: self.settings.settings.clone(),
+            wal_fetch: self.program.clone(),
+        }
+    }
+
+    /// Deletes a fork: it is gone for whoever asks at once, its server and files when this ends.
+    ///
+    /// # Errors
+    /// [`StateError`]; then nothing has happened.
+    pub async fn delete(self: &Arc<Self>, id: &ServiceId) -> Result<(), StateError> {
+        self.change(id, |fork| fork.deleting = true)?;
+        self.finish_delete(id).await;
+        Ok(())
+    }
+
+    /// Repeatable: a crash in between leaves the record, and the next engine comes here again.
+    async fn finish_delete(self: &Arc<Self>, id: &ServiceId) {
+        let (task, fork) = {
+            let mut forks = self.lock();
+            let Some(entry) = forks.get_mut(id) else { return };
+            entry.cancel.cancel();
+            (entry.task.take(), entry.fork.clone())
+        };
+        if let Some(task) = task {
+            // A panic in it was reported by the runtime; what it left is removed all the same.
+            let _ = task.await;
+        }
+        let major = fork.recovery.postgres_major;
+        if let Err(fault) = runner::remove(&site(&fork), major, &*self.clock).await {
+            error!(fork = %id, error = %chain(&fault),
+                "the fork's server or files cannot be removed; the next start tries again");
+            return;
+        }
+        if let Err(fault) = self.state.remove_fork(id) {
+            error!(fork = %id, error = %chain(&fault), "the fork's record cannot be removed");
+            return;
+        }
+        self.lock().remove(id);
+        info!(fork = %id, "the fork was deleted");
+    }
+
+    /// Waits until no fork is being worked on. The stop token must have been cancelled.
+    pub async fn join(&self) {
+        let tasks: Vec<_> = self.lock().values_mut().filter_map(|e| e.task.take()).collect();
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+fn site(fork: &StoredFork) -> ForkSite {
+    ForkSite {
+        dir: fork.dir.clone(),
+        socket_dir: fork.socket_dir.clone(),
+        host: fork.host.clone(),
+        port: fork.port,
+    }
+}
+
+/// Records phases before they begin, and progress for whoever asks.
+struct Recorder<'a> {
+    jobs: &'a Arc<ForkJobs>,
+    id: &'a ServiceId,
+}
+
+impl Watch for Recorder<'_> {
+    fn phase(&self, phase: ForkPhase) {
+        info!(fork = %self.id, %phase, "the fork goes on");
+        if let Err(fault) = self.jobs.change(self.id, |fork| fork.phase = phase) {
+            // The markers in the fork's directory say the same: the next engine finds them.
+            error!(fork = %self.id, error = %chain(&fault), "the fork's phase cannot be kept");
+        }
+    }
+
+    fn progress(&self, progress: Progress) {
+        if let Some(entry) = self.jobs.lock().get_mut(self.id) {
+            entry.progress = Some(progress);
+        }
+    }
+}

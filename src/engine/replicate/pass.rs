@@ -1,0 +1,302 @@
+//! One pass over a service: look, plan, copy, look again, publish.
+//!
+//! 1. The targets are listed *before* the source: what the source deletes meanwhile is then missing
+//!    in the newer listing, and never taken for missing in the older one.
+//! 2. The log is copied at once. Base backups are copied beside it by a task of their own, one for
+//!    each region, which a later pass finds finished.
+//! 3. Each target is looked at again: what is published was seen in the copy.
+
+use crate::{
+    domain::{cloud::CloudName, ids::ServiceId},
+    engine::{
+        catalog::{
+            build::{self, Evidence},
+            observe::{Look, Observed, Reader},
+        },
+        error::chain,
+        replicate::{
+            execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
+            plan::{self, Stage},
+        },
+        state::State,
+        views::{PrimaryView, RegionView, Views},
+    },
+    layout::BackupFormat,
+    store::StoreError,
+    sys::clock::Clock,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Problems that are kept for people of one pass.
+const PROBLEMS_MAX: usize = 20;
+
+/// What all passes share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Measurements.
+    pub state: Arc<State>,
+    /// Where results are shown.
+    pub views: Arc<Views>,
+    /// The engine is being stopped.
+    pub stop: CancellationToken,
+}
+
+/// Replicates one service.
+#[derive(Debug)]
+pub struct Replicator {
+    id: ServiceId,
+    source: Mutex<Reader>,
+    targets: BTreeMap<CloudName, Target>,
+    shared: Shared,
+    /// Woken when there is something to do.
+    pub wake: Arc<Notify>,
+}
+
+/// One region that could hold a copy.
+#[derive(Debug)]
+struct Target {
+    reader: Mutex<Reader>,
+    data: Mutex<DataLane>,
+    progress: Arc<Progress>,
+}
+
+/// The copying of base backups into one region.
+#[derive(Debug, Default)]
+struct DataLane {
+    task: Option<tokio::task::JoinHandle<Vec<CopyError>>>,
+    stop: CancellationToken,
+    problems: Vec<String>,
+    /// Keys in the copy whose contents are known to be wrong.
+    damaged: BTreeSet<String>,
+}
+
+impl Replicator {
+    /// A replicator of `id` from `source` to any of `targets`.
+    #[must_use]
+    pub fn new(
+        id: ServiceId,
+        source: Reader,
+        targets: BTreeMap<CloudName, Reader>,
+        shared: Shared,
+    ) -> Self {
+        let target = |reader| Target {
+            reader: Mutex::new(reader),
+            data: Mutex::default(),
+            progress: Arc::default(),
+        };
+        let targets = targets.into_iter().map(|(cloud, reader)| (cloud, target(reader))).collect();
+        Self { id, source: Mutex::new(source), targets, shared, wake: Arc::default() }
+    }
+
+    /// Looks at the copy in `region` now, and nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the copy cannot be read.
+    pub async fn observe<T>(
+        &self,
+        region: &CloudName,
+        then: impl AsyncFnOnce(&Reader, &Observed) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(target) = self.targets.get(region) else { return Ok(None) };
+        let mut reader = target.reader.lock().await;
+        let observed = reader.observe().await?;
+        Ok(Some(then(&reader, &observed).await))
+    }
+
+    /// Makes one pass over the `enabled` regions. Says whether something was copied, so that
+    /// another pass should follow at once.
+    pub async fn pass(&self, enabled: &[CloudName]) -> bool {
+        self.forget_disabled(enabled).await;
+        let mut looks = BTreeMap::new();
+        for cloud in enabled {
+            let Some(target) = self.targets.get(cloud) else { continue };
+            looks.insert(cloud, target.reader.lock().await.look().await);
+        }
+        let source = self.look_at_source().await;
+        let mut worked = false;
+        for (cloud, look) in looks {
+            let target = &self.targets[cloud];
+            let mut problems = Vec::new();
+            if let (Ok(source), Ok(look)) = (&source, look) {
+                worked |= self.copy(target, source, &look, &mut problems).await;
+            }
+            self.publish(cloud, target, source.as_ref().ok(), problems).await;
+        }
+        worked
+    }
+
+    async fn forget_disabled(&self, enabled: &[CloudName]) {
+        for (cloud, target) in self.targets.iter().filter(|(cloud, _)| !enabled.contains(cloud)) {
+            let mut lane = target.data.lock().await;
+            lane.stop.cancel();
+            *lane = DataLane::default();
+            self.shared.views.update(&self.id, |view| drop(view.regions.remove(cloud)));
+        }
+    }
+
+    async fn look_at_source(&self) -> Result<Look, StoreError> {
+        let mut reader = self.source.lock().await;
+        let look = reader.look().await;
+        let now = self.shared.clock.now();
+        self.shared.views.update(&self.id, |view| match &look {
+            Ok(look) => view.primary = primary(look, now),
+            Err(error) => view.primary.error = Some(chain(error)),
+        });
+        look
+    }
+
+    /// Copies the log, and sees to it that base backups are being copied.
+    async fn copy(
+        &self,
+        target: &Target,
+        source: &Look,
+        look: &Look,
+        problems: &mut Vec<String>,
+    ) -> bool {
+        let mut lane = target.data.lock().await;
+        let sides = self.sides(target).await;
+        let plan = plan::plan(&sides.1, source, look, &lane.damaged);
+        problems.extend(plan.problems);
+        let mut worked = !plan.log.is_empty();
+        let (progress, stop) = (Progress::default(), &self.shared.stop);
+        let errors = execute(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop).await;
+        self.report(&errors, problems);
+        worked &= errors.is_empty();
+        if lane.task.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
+            let finished = lane.task.take().expect("it was there a line ago").await;
+            let errors = finished.unwrap_or_default();
+            lane.problems.clear();
+            self.report(&errors, &mut lane.problems);
+        }
+        if lane.task.is_none() && !plan.data.is_empty() {
+            lane.stop = self.shared.stop.child_token();
+            lane.task = Some(self.start(sides.0, plan.data, target, lane.stop.clone()));
+        }
+        problems.extend(lane.problems.iter().cloned());
+        worked
+    }
+
+    fn start(
+        &self,
+        sides: Sides,
+        stages: Vec<Stage>,
+        target: &Target,
+        stop: CancellationToken,
+    ) -> tokio::task::JoinHandle<Vec<CopyError>> {
+        let (progress, wake) = (target.progress.clone(), self.wake.clone());
+        tokio::spawn(async move {
+            let errors = execute(&sides, &stages, FILES_AT_ONCE, &progress, &stop).await;
+            if errors.is_empty() {
+                wake.notify_one();
+            }
+            errors
+        })
+    }
+
+    async fn sides(&self, target: &Target) -> (Sides, String) {
+        let source = self.source.lock().await;
+        let reader = target.reader.lock().await;
+        let BackupFormat::PgBackRest { stanza } = &source.place().format;
+        let sides = Sides {
+            source: source.store().clone(),
+            source_prefix: source.place().prefix.clone(),
+            target: reader.store().clone(),
+            target_prefix: reader.place().prefix.clone(),
+        };
+        (sides, stanza.clone())
+    }
+
+    fn report(&self, errors: &[CopyError], problems: &mut Vec<String>) {
+        for error in errors.iter().filter(|error| !matches!(error, CopyError::Stopped)) {
+            let text = chain(error);
+            warn!(service = %self.id, error = %text, "an object could not be copied");
+            problems.push(text);
+        }
+    }
+
+    /// Looks at the copy and shows the result.
+    async fn publish(
+        &self,
+        cloud: &CloudName,
+        target: &Target,
+        source: Option<&Look>,
+        mut problems: Vec<String>,
+    ) {
+        let observed = target.reader.lock().await.observe().await;
+        let now = self.shared.clock.now();
+        problems.truncate(PROBLEMS_MAX);
+        let observed = match observed {
+            Ok(observed) => observed,
+            Err(error) => {
+                let text = chain(&error);
+                self.shared.views.update(&self.id, |view| {
+                    let region = view.regions.entry(cloud.clone()).or_default();
+                    (region.error, region.problems) = (Some(text), problems);
+                });
+                return;
+            }
+        };
+        let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
+        target.data.lock().await.damaged = damage.map(|damage| damage.key.clone()).collect();
+        let lag_seconds = self.lag(cloud, source, &observed.look);
+        let before = self.shared.views.service(&self.id);
+        let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
+        if before.as_ref() != Some(&observed.catalog.window) {
+            info!(service = %self.id, region = %cloud, window = %observed.catalog.window,
+                "the restore window has changed");
+        }
+        let view = RegionView {
+            catalog: Arc::new(observed.catalog),
+            seen_at: Some(now),
+            error: None,
+            problems,
+            lag_seconds,
+            copying: Some(target.progress.clone()),
+        };
+        self.shared.views.update(&self.id, |service| {
+            service.regions.insert(cloud.clone(), view);
+        });
+    }
+
+    /// How far the copy's log is behind. Without the primary: since it was last in step.
+    fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
+        let now = self.shared.clock.now();
+        let since = match source {
+            Some(source) => plan::behind_since(&source.repository, &target.repository),
+            None => match self.shared.state.in_step_at(&self.id, cloud) {
+                Ok(in_step) => Some(in_step?),
+                Err(error) => {
+                    warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+                    return None;
+                }
+            },
+        };
+        let lag = since.map_or(0, |since| (now - since).num_seconds().max(1).unsigned_abs());
+        if source.is_some()
+            && let Err(error) = self.shared.state.measure(&self.id, cloud, now, lag)
+        {
+            warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+        }
+        Some(lag)
+    }
+}
+
+/// The primary's backups, judged by their objects; its log is not read.
+fn primary(look: &Look, now: chrono::DateTime<chrono::Utc>) -> PrimaryView {
+    let catalog = build::build(Evidence {
+        repository: &look.repository,
+        info: &look.info,
+        manifests: &look.manifests,
+        runs: &BTreeMap::new(),
+        problems: Vec::new(),
+    });
+    PrimaryView { backups: catalog.backups, error: None, seen_at: Some(now) }
+}
