@@ -107,6 +107,10 @@ impl ClientError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Setup { .. } => "Check api_url and ca_certificate of the provider.",
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => {
+                "If the certificate is to be trusted, name its authority in ca_certificate (or \
+                 AIVEN_CA_CERT) of the provider."
+            }
             Self::Unreachable { .. } => {
                 "Is the engine running (btar serve)? Is api_url (or AIVEN_WEB_URL) right?"
             }

@@ -2,7 +2,10 @@
 
 use crate::{
     client::{retry::RetryPolicy, token::Token, transport::Endpoint},
-    provider::{duration, value::Tf},
+    provider::{
+        duration,
+        value::{Secret, Tf},
+    },
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,7 @@ const RETRIES_LIMIT: u32 = 20;
 pub struct ProviderModel {
     /// API token. Also from the environment variable `AIVEN_TOKEN`, which keeps it out of files.
     #[schemars(extend("x-tf" = "optional sensitive"))]
-    pub api_token: Tf<String>,
+    pub api_token: Tf<Secret>,
     /// Base URL of the API, without `/v1`: Aiven's, or that of `btar serve`. Also from
     /// `AIVEN_WEB_URL`. Without either it is `https://api.aiven.io`.
     #[schemars(extend("x-tf" = "optional"))]
@@ -122,7 +125,8 @@ pub fn resolve(
     let pick = |value: &Tf<String>, fallback: &Option<String>| {
         value.text().map(str::to_owned).or_else(|| fallback.clone())
     };
-    let token = pick(&model.api_token, &environment.token).filter(|text| !text.is_empty());
+    let token = model.api_token.reveal().map(str::to_owned).or_else(|| environment.token.clone());
+    let token = token.filter(|text| !text.is_empty());
     if token.is_none() && !model.api_token.is_unknown() {
         note("api_token", "No API token is set. Set the environment variable AIVEN_TOKEN.".into());
     }
@@ -156,8 +160,10 @@ pub fn resolve(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let unknown = [&model.api_token, &model.api_url, &model.ca_certificate];
-    let (Some(token), false) = (token, unknown.iter().any(|value| value.is_unknown())) else {
+    let is_open = model.api_token.is_unknown()
+        || model.api_url.is_unknown()
+        || model.ca_certificate.is_unknown();
+    let Some(token) = token.filter(|_| !is_open) else {
         return Ok(None);
     };
     let user_agent = user_agent(terraform_version, environment.append_user_agent.as_deref());

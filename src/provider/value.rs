@@ -54,6 +54,31 @@ impl<T> Tf<T> {
     }
 }
 
+/// A text that is sensitive: it goes to Terraform, and into no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+impl Tf<Secret> {
+    /// The text, where it is known.
+    #[must_use]
+    pub fn reveal(&self) -> Option<&str> {
+        self.known().map(|secret| secret.0.as_str())
+    }
+}
+
+impl From<&str> for Tf<Secret> {
+    fn from(text: &str) -> Self {
+        Self::Known(Secret(text.to_owned()))
+    }
+}
+
 impl Tf<String> {
     /// The text, where it is known.
     #[must_use]
@@ -176,10 +201,16 @@ mod tests {
     fn the_three_states_go_there_and_back() {
         check(Tf::<String>::Null, &[0xc0]);
         check(Tf::<String>::Unknown, &[0xc7, 0, 0]);
-        check(Tf::from("a"), &[0xa1, b'a']);
+        check(Tf::<String>::from("a"), &[0xa1, b'a']);
         check(Tf::Known(true), &[0xc3]);
+        check(Tf::<Secret>::from("s"), &[0xa1, b's']);
         let map = BTreeMap::from([("k".to_owned(), Tf::<String>::Unknown)]);
         check(Tf::Known(map), &[0x81, 0xa1, b'k', 0xc7, 0, 0]);
+    }
+
+    #[test]
+    fn a_secret_hides_itself() {
+        assert_eq!(format!("{:?}", Tf::<Secret>::from("s")), "Known(Secret(hidden))");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The provider through the real `terraform` binary, against a fake of the API that refuses what the
 //! real one refuses.
 #![allow(clippy::unwrap_used, reason = "a test helper may panic")]
+#![allow(clippy::disallowed_methods, reason = "other processes run by the real clock")]
 
 mod api;
 mod journeys;

@@ -49,11 +49,11 @@ fn ctrl_c_during_a_restore_keeps_the_fork_and_the_next_apply_waits_on() {
 #[test]
 fn a_slow_restore_is_a_warning_and_a_failed_one_an_error() {
     let (api, module, base) = enabled();
-    api.state.lock().unwrap().restore_takes = Duration::from_secs(5);
+    api.state.lock().unwrap().restore_takes = Duration::from_secs(3);
     let short = format!("{AT}\n  timeouts {{\n    create = \"1s\"\n  }}");
     module.write(&(base.clone() + &fork(&short)));
     module.apply().expect(0, &["Restore is still under way", "1 added"]);
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(3));
     module.apply().expect(0, &["0 destroyed"]);
     module.expect_empty();
 

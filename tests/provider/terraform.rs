@@ -94,7 +94,8 @@ impl Module {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
-        let run = Run::of(&self.command(arguments).output().unwrap());
+        let out = self.command(arguments).output();
+        let run = Run::of(&out.expect("terraform is in PATH (README.md says where to get it)"));
         assert!(!run.text.contains(TOKEN), "the token is not printed: {}", run.text);
         assert!(!run.text.contains("stack backtrace"), "{}", run.text);
         run

@@ -6,7 +6,11 @@ use crate::{
         ids::{ProjectName, ServiceId, ServiceName},
         target_time,
     },
-    provider::{names, timeouts::Timeouts, value::Tf},
+    provider::{
+        names,
+        timeouts::Timeouts,
+        value::{Secret, Tf},
+    },
 };
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -96,10 +100,10 @@ pub struct Fork {
     pub service_username: Tf<String>,
     /// Connection URI with the password.
     #[schemars(extend("x-tf" = "computed sensitive"))]
-    pub service_uri: Tf<String>,
+    pub service_uri: Tf<Secret>,
     /// Password.
     #[schemars(extend("x-tf" = "computed sensitive"))]
-    pub service_password: Tf<String>,
+    pub service_password: Tf<Secret>,
     /// Base backup that was restored, where the API tells.
     #[schemars(extend("x-tf" = "computed"))]
     pub base_backup_name: Tf<String>,

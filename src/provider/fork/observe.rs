@@ -5,7 +5,7 @@ use crate::{
     domain::fork::ForkPhase,
     provider::{
         fork::model::{COMPLETE, FAILED, Fork, RESTORING},
-        value::Tf,
+        value::{Secret, Tf},
     },
 };
 use std::collections::BTreeMap;
@@ -81,6 +81,11 @@ fn seen(prior: &Fork, service: &Service) -> Fork {
             *value = found.into();
         }
     };
+    let set_secret = |value: &mut Tf<Secret>, found: Option<&str>| {
+        if let Some(found) = found {
+            *value = found.into();
+        }
+    };
     let freeze = |value: &mut Tf<String>, found: Option<&str>| {
         if value.is_null() {
             set(value, found);
@@ -95,8 +100,8 @@ fn seen(prior: &Fork, service: &Service) -> Fork {
         state.service_uri = Tf::Null;
         state.service_password = Tf::Null;
     } else {
-        set(&mut state.service_uri, service.service_uri.as_deref());
-        set(&mut state.service_password, part("password"));
+        set_secret(&mut state.service_uri, service.service_uri.as_deref());
+        set_secret(&mut state.service_password, part("password"));
     }
     let report = report(service).unwrap_or_default();
     freeze(&mut state.base_backup_name, report.base_backup_name.as_deref());
@@ -167,7 +172,7 @@ pub(super) mod tests {
         let state = applied(planned(), Some(&service("RUNNING", done())));
         assert_eq!(state.base_backup_name.text(), Some("b"));
         assert_eq!(state.restore_status.text(), Some("complete"));
-        assert!(state.service_uri.text().is_some());
+        assert!(state.service_uri.reveal().is_some());
         // The service says otherwise, and the plan said this.
         assert_eq!(state.termination_protection, Tf::Known(true));
     }

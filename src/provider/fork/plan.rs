@@ -5,7 +5,7 @@ use crate::{
     provider::{
         fork::model::{Fork, LATEST_BASE_BACKUP},
         names,
-        value::Tf,
+        value::{Secret, Tf},
     },
 };
 use tf_provider::AttributePath;
@@ -172,24 +172,33 @@ fn computed(planned: &mut Fork, prior: &Fork) {
         planned.termination_protection = prior.termination_protection.clone();
     }
     let resumes = prior.is_restoring() && planned.waits();
-    let later = |value: &Tf<String>| if resumes { Tf::Unknown } else { value.clone() };
-    let frozen = |value: &Tf<String>| if value.is_null() { later(value) } else { value.clone() };
-    planned.restore_status = later(&prior.restore_status);
-    planned.service_host = later(&prior.service_host);
-    planned.service_port = later(&prior.service_port);
-    planned.service_username = later(&prior.service_username);
+    let frozen =
+        |value: &Tf<String>| if value.is_null() { later(resumes, value) } else { value.clone() };
+    planned.restore_status = later(resumes, &prior.restore_status);
+    planned.service_host = later(resumes, &prior.service_host);
+    planned.service_port = later(resumes, &prior.service_port);
+    planned.service_username = later(resumes, &prior.service_username);
     planned.base_backup_name = frozen(&prior.base_backup_name);
     planned.base_backup_time = frozen(&prior.base_backup_time);
     planned.recovered_to = frozen(&prior.recovered_to);
     if prior.expose_credentials == planned.expose_credentials {
-        expose(planned, later(&prior.service_uri), later(&prior.service_password));
+        expose(
+            planned,
+            later(resumes, &prior.service_uri),
+            later(resumes, &prior.service_password),
+        );
     } else {
         expose(planned, Tf::Unknown, Tf::Unknown);
     }
 }
 
+/// What an unfinished restore is still to bring is unknown.
+fn later<T: Clone>(resumes: bool, value: &Tf<T>) -> Tf<T> {
+    if resumes { Tf::Unknown } else { value.clone() }
+}
+
 /// Sets the credentials, or leaves them out where they are not wanted in the state.
-fn expose(planned: &mut Fork, uri: Tf<String>, password: Tf<String>) {
+fn expose(planned: &mut Fork, uri: Tf<Secret>, password: Tf<Secret>) {
     let hidden = planned.expose_credentials.known() == Some(&false);
     planned.service_uri = if hidden { Tf::Null } else { uri };
     planned.service_password = if hidden { Tf::Null } else { password };
@@ -226,8 +235,8 @@ mod tests {
             service_host: known("127.0.0.1"),
             service_port: known("5433"),
             service_username: known("avnadmin"),
-            service_uri: known("postgres://"),
-            service_password: known("secret"),
+            service_uri: "postgres://".into(),
+            service_password: "secret".into(),
             base_backup_name: known("b"),
             base_backup_time: known("t"),
             recovered_to: known("t"),
