@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use std::{fs, os::unix::fs::symlink};
 
-const PLAIN: Traits = Traits { user_metadata: false, conditions: true };
+const PLAIN: Traits = Traits { user_metadata: false, ..Traits::ALL };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_promises() {

@@ -3,6 +3,7 @@
 
 mod suite;
 
+mod foreign;
 mod server;
 mod support;
 

@@ -231,6 +231,10 @@ async fn takes_large_objects(store: &dyn BlobStore, traits: Traits) {
     assert!(matches!(again, Err(StoreError::AlreadyExists(_))), "{again:?}");
     store.write(&name, contents().1, &Condition::None).await.unwrap();
 
+    if traits.conditions {
+        loses_to_who_was_faster(store, contents().1).await;
+    }
+
     // One that ends early or fails leaves nothing.
     for (said, cut) in [(size as u64 + 1, None), (size as u64 - 1, None), (size as u64, Some(40))] {
         let (_, mut contents) = contents();
@@ -243,5 +247,33 @@ async fn takes_large_objects(store: &dyn BlobStore, traits: Traits) {
         assert!(written.is_err(), "{written:?}");
         assert_eq!(names(store, "", None).await, ["l/large"]);
     }
+    store.delete(&name).await.unwrap();
+}
+
+/// The key is free when the write begins, and taken before it ends.
+async fn loses_to_who_was_faster(store: &dyn BlobStore, contents: Contents) {
+    let name = key("l/race");
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let nothing = || Ok(Bytes::new());
+    let first = stream::once(async move {
+        begin.send(()).unwrap();
+        nothing()
+    });
+    let last = stream::once(async move {
+        ended.await.unwrap();
+        nothing()
+    });
+    let body = first.chain(contents.body).chain(last).boxed();
+    let contents = Contents { body, ..contents };
+    let other = async {
+        begun.await.unwrap();
+        put(store, "l/race", "theirs", PutMode::IfAbsent).await.unwrap();
+        end.send(()).unwrap();
+    };
+    let write = store.write(&name, contents, &Condition::IfAbsent);
+    let (written, ()) = futures_util::future::join(write, other).await;
+    assert!(matches!(written, Err(StoreError::AlreadyExists(_))), "{written:?}");
+    assert_eq!(get(store, "l/race").await.unwrap(), "theirs");
     store.delete(&name).await.unwrap();
 }

@@ -53,8 +53,16 @@ pub(crate) async fn names(store: &dyn BlobStore, prefix: &str, after: Option<&st
 
 /// Contents of which every 64 KiB differ, in pieces that fit no part.
 pub(crate) fn large(size_bytes: usize) -> (Bytes, Body) {
-    let bytes: Bytes =
-        (0..size_bytes).map(|at| u8::try_from((at * 7 + (at >> 16)) % 251).unwrap()).collect();
+    let mut bytes = Vec::with_capacity(size_bytes + (1 << 16));
+    for block in 0u32.. {
+        if bytes.len() >= size_bytes {
+            break;
+        }
+        bytes.extend_from_slice(&block.to_le_bytes());
+        bytes.resize(bytes.len() + (1 << 16) - 4, u8::try_from(block % 251).unwrap());
+    }
+    bytes.truncate(size_bytes);
+    let bytes = Bytes::from(bytes);
     let pieces: Vec<_> = bytes.chunks(300_007).map(Bytes::copy_from_slice).map(Ok).collect();
     (bytes, stream::iter(pieces).boxed())
 }

@@ -7,6 +7,7 @@ use crate::{
             CloudStore, Shared,
             call::{Connector, Signer},
             credentials::{Profile, aws_keys, named},
+            erase::Eraser,
         },
         config::{Addressing, Environment, SettingsError, StoreOptions},
         key::Key,
@@ -19,6 +20,7 @@ use object_store::{
     BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3Builder, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder, split_sas},
+    client::HttpConnector,
     gcp::{GcpCredential, GoogleCloudStorageBuilder},
 };
 use std::{
@@ -57,10 +59,13 @@ pub fn open(
     clock: Arc<dyn Clock>,
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
-    let (client, scheme): (Box<dyn ObjectStore>, _) = match bucket.cloud {
-        Cloud::S3 => (s3(&bucket, options, environment)?, "s3"),
-        Cloud::Gcs => (gcs(&bucket, options, environment)?, "gs"),
-        Cloud::Azure => (azure(&bucket, options, environment)?, "az"),
+    let (client, eraser, scheme) = match bucket.cloud {
+        Cloud::S3 => (s3(&bucket, options, environment)?, None, "s3"),
+        Cloud::Gcs => (gcs(&bucket, options, environment)?, None, "gs"),
+        Cloud::Azure => {
+            let (client, eraser) = azure(&bucket, options, environment)?;
+            (client, Some(eraser), "az")
+        }
     };
     let slash = if bucket.prefix.as_str().is_empty() { "" } else { "/" };
     let memory_mib = options.upload_memory_mib.unwrap_or(UPLOAD_MEMORY_MIB);
@@ -69,6 +74,7 @@ pub fn open(
         name: format!("{scheme}://{}{slash}{}", bucket.name, bucket.prefix),
         prefix: bucket.prefix,
         client,
+        eraser,
         proof: options.proof,
         conditional_writes: options.conditional_writes,
         memory: Memory::new(memory_mib << 20),
@@ -204,7 +210,7 @@ fn azure(
     bucket: &Bucket,
     options: &StoreOptions,
     environment: Environment<'_>,
-) -> Result<Box<dyn ObjectStore>, SettingsError> {
+) -> Result<(Box<dyn ObjectStore>, Eraser), SettingsError> {
     let account = bucket.account.clone().or_else(|| options.account.clone());
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT"));
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT_NAME"));
@@ -219,7 +225,7 @@ fn azure(
     let mut builder = MicrosoftAzureBuilder::new()
         .with_account(&account)
         .with_container_name(&bucket.name)
-        .with_endpoint(host)
+        .with_endpoint(host.clone())
         .with_skip_signature(options.anonymous)
         .with_client_options(client_options(options)?)
         .with_retry(client_retries())
@@ -254,10 +260,19 @@ fn azure(
         builder = builder.with_sas_authorization(pairs);
     }
     let client = builder.build().map_err(|_| unusable(AZURE_REMEDY))?;
+    let eraser = Eraser {
+        client: connector
+            .connect(&client_options(options)?)
+            .map_err(|_| SettingsError::new("store", "no HTTP client can be made"))?,
+        container: Url::parse(&format!("{host}/{}", bucket.name))
+            .map_err(|_| SettingsError::new("store", "the container's name fits no URL"))?,
+        account: account.clone(),
+        credentials: (!options.anonymous).then(|| client.credentials().clone()),
+    };
     let credentials = client.credentials().clone();
     // A fresh connector has no signer yet.
     let _ = connector.signer.set(Signer::Azure { credentials, account });
-    Ok(Box::new(client))
+    Ok((Box::new(client), eraser))
 }
 
 /// The variables of Azure's own chain of credentials, which its client follows.

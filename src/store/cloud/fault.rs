@@ -60,6 +60,10 @@ pub(super) fn fault(
         StatusCode::NOT_FOUND if NO_BUCKET.contains(&refusal.code.as_str()) => {
             unavailable(text, true)
         }
+        // S3 answers so when there is nothing that could match.
+        StatusCode::NOT_FOUND if matches!(condition, Condition::IfMatch(_)) => {
+            StoreError::Changed(key.clone())
+        }
         StatusCode::NOT_FOUND => StoreError::NotFound(key.clone()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             StoreError::Denied { store: store.to_owned(), key: key.clone(), why: text }

@@ -3,6 +3,7 @@
 mod build;
 mod call;
 mod credentials;
+mod erase;
 mod fault;
 mod metadata;
 mod parts;
@@ -25,11 +26,12 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use call::Call;
+use erase::Eraser;
 use fault::Doing;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use http::HeaderMap;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, path::Path};
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
 /// A bucket or container, or what lies below a prefix in it. Clones share it.
 #[derive(Clone, Debug)]
@@ -37,17 +39,25 @@ pub struct CloudStore {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     cloud: Cloud,
     name: String,
     prefix: Key,
     client: Box<dyn ObjectStore>,
+    /// Where the client's own deletions are not wanted.
+    eraser: Option<Eraser>,
     proof: ProofChoice,
     conditional_writes: ConditionalWrites,
     memory: Memory,
     clock: Arc<dyn Clock>,
     retries: RetryPolicy,
+}
+
+impl fmt::Debug for Shared {
+    /// Only the name: the clients of some clouds show their tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudStore").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl CloudStore {
@@ -219,8 +229,19 @@ impl BlobStore for CloudStore {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let (path, call) = (self.path(key)?, Call::new(HeaderMap::new()));
-        let deleted = call.run(self.shared.client.delete(&path)).await;
-        match deleted.map_err(|e| self.fault("deleting", key, &Condition::None, &e, &call)) {
+        let fault = |error: &(dyn std::error::Error + Send + Sync + 'static)| {
+            let (store, condition) = (self.name(), &Condition::None);
+            let doing = Doing { store, what: "deleting", key, condition };
+            fault::fault(doing, error, &call.notes())
+        };
+        let deleted = match &self.shared.eraser {
+            None => call.run(self.shared.client.delete(&path)).await.map_err(|e| fault(&e)),
+            Some(eraser) => match call.run(eraser.delete(&path)).await {
+                Ok(()) if call.notes().refusal.is_some() => Err(fault(&fmt::Error)),
+                done => done.map_err(|e| fault(&e)),
+            },
+        };
+        match deleted {
             Err(StoreError::NotFound(_)) => Ok(()),
             done => done,
         }

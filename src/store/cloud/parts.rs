@@ -18,7 +18,7 @@ use crate::store::{
     },
     config::{ConditionalWrites, ProofChoice},
     key::Key,
-    proof::{Proof, holds},
+    proof::{Checksum, Proof},
 };
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, header::IF_NONE_MATCH};
@@ -188,7 +188,7 @@ impl CloudStore {
             // Azure has no checksum of a whole that was sent in blocks; that of each was proven.
             (Cloud::Azure, ProofChoice::Auto | ProofChoice::StoreOnly) if all_proven => {
                 let (size_bytes, crc64) = (writing.size_bytes, sums.crc64);
-                let proof = Proof::Checksum(crate::store::proof::Checksum::Md5);
+                let proof = Proof::Checksum(Checksum::Md5);
                 return Ok(Stored { size_bytes, etag: put.e_tag, crc64, proof });
             }
             (Cloud::Gcs, _) if sums.proven_by(Cloud::Gcs, &call.notes().headers).is_some() => {
@@ -208,11 +208,15 @@ impl CloudStore {
         sums: &Sums,
         error: StoreError,
     ) -> Result<Stored, StoreError> {
-        let size_bytes = writing.size_bytes;
-        match holds(self, writing.key, size_bytes, sums.crc64).await {
+        let Writing { key, size_bytes, condition, .. } = *writing;
+        match self.look(key, size_bytes, sums.crc64).await {
             Ok(Some(meta)) => {
                 let (etag, crc64) = (meta.etag, sums.crc64);
                 Ok(Stored { size_bytes, etag, crc64, proof: Proof::ReadBack })
+            }
+            // Somebody was faster. Azure drops the blocks of all others then.
+            Ok(None) if *condition == Condition::IfAbsent => {
+                Err(StoreError::AlreadyExists(key.clone()))
             }
             Ok(None) | Err(_) => Err(error),
         }

@@ -1,7 +1,7 @@
 //! Writing to a cloud, in one request or in parts, and proving what was written.
 
 use crate::store::{
-    BlobStore, Body, Condition, Contents, StoreError, Stored,
+    BlobStore, Body, Condition, Contents, ObjectMeta, StoreError, Stored,
     address::Cloud,
     cloud::{
         CloudStore,
@@ -129,7 +129,8 @@ impl CloudStore {
                 Ok(put) => self.prove(writing, put, &sums, &call.notes().headers).await,
                 Err(error) => Err(error),
             };
-            settle(self, key, size_bytes, sums.crc64, unclear, stored).await
+            let look = || self.look(key, size_bytes, sums.crc64);
+            settle(stored, unclear, size_bytes, sums.crc64, look).await
         };
         self.shared.retries.run(&*self.shared.clock, put).await
     }
@@ -212,6 +213,17 @@ impl CloudStore {
         };
         let (size_bytes, crc64) = (writing.size_bytes, sums.crc64);
         Ok(Stored { size_bytes, etag: put.e_tag, crc64, proof })
+    }
+
+    /// Whether the store holds these contents, asked until it answers.
+    pub(super) async fn look(
+        &self,
+        key: &Key,
+        size_bytes: u64,
+        crc64: u64,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        let look = |_| holds(self, key, size_bytes, crc64);
+        self.shared.retries.run(&*self.shared.clock, look).await
     }
 
     async fn read_back(

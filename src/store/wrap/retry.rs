@@ -202,28 +202,32 @@ impl RetryingStore {
                 Contents { size_bytes, user_metadata, body: stream::iter(pieces).boxed() };
             async move {
                 let written = self.inner.write(key, contents, condition).await;
-                settle(&*self.inner, key, size_bytes, crc64, failures > 0, written).await
+                let look = || holds(self, key, size_bytes, crc64);
+                settle(written, failures > 0, size_bytes, crc64, look).await
             }
         };
         self.policy.run(&*self.clock, write).await
     }
 }
 
-/// Finds out whether a write whose earlier tries had an unknown outcome has succeeded.
+/// Finds out whether a write whose earlier tries had an unknown outcome has succeeded: `look` says
+/// whether the store holds the contents.
 ///
 /// # Errors
 /// That of `written`, unless the object is there and ours.
-pub(crate) async fn settle(
-    store: &dyn BlobStore,
-    key: &Key,
+pub(crate) async fn settle<F>(
+    written: Result<Stored, StoreError>,
+    unclear: bool,
     size_bytes: u64,
     crc64: u64,
-    unclear: bool,
-    written: Result<Stored, StoreError>,
-) -> Result<Stored, StoreError> {
+    look: impl FnOnce() -> F,
+) -> Result<Stored, StoreError>
+where
+    F: Future<Output = Result<Option<ObjectMeta>, StoreError>>,
+{
     match written {
         Err(error @ (StoreError::AlreadyExists(_) | StoreError::Changed(_))) if unclear => {
-            match holds(store, key, size_bytes, crc64).await {
+            match look().await {
                 Ok(Some(meta)) => {
                     Ok(Stored { size_bytes, etag: meta.etag, crc64, proof: Proof::ReadBack })
                 }

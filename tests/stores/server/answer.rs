@@ -46,8 +46,8 @@ impl Answer {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
-        // One more than there is, so that even an empty answer is seen to be cut.
-        let told = if cut.is_some() { length + 1 } else { length };
+        // One more than came, where the answer is so short that it would not be seen to be cut.
+        let told = cut.map_or(length, |bytes| length.max(bytes.min(length) + 1));
         let headers = response.headers_mut();
         if self.status != StatusCode::NO_CONTENT || cut.is_some() {
             headers.entry("content-length").or_insert(HeaderValue::from(told));

@@ -1,7 +1,7 @@
 //! A server of buckets in memory that speaks S3 or Google's XML API, and refuses what they refuse:
 //! wrong signatures, unsigned `x-amz-` headers, wrong checksums, unmet conditions, small parts.
 
-mod fault;
+pub(crate) mod fault;
 
 mod answer;
 mod objects;

@@ -45,10 +45,6 @@ impl Objects {
         Self { manners, objects, uploads, counter: 0, damage: false }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Blob> {
-        self.objects.get(key)
-    }
-
     /// Uploads that were begun and neither completed nor aborted.
     pub(crate) fn uploads(&self) -> usize {
         self.uploads.len()
