@@ -13,4 +13,5 @@ mod google;
 mod memory;
 mod moto;
 mod s3;
+mod tls;
 mod wrappers;

@@ -114,9 +114,9 @@ async fn a_write_with_an_unknown_outcome_is_read_back() {
 #[tokio::test]
 async fn a_wrong_bit_is_read_as_it_is() {
     // No wrapper hides damage: proofs are the caller's, who knows what the object should be.
-    let (_, store, _) = faulty(|call| match call.operation {
-        Operation::Get => Fault::Flip(1),
-        _ => Fault::None,
+    let (_, store, _) = faulty(|call| match call.operation == Operation::Get {
+        true => Fault::Flip(1),
+        false => Fault::None,
     });
     write(&store, "a", "abc", &Condition::None).await.unwrap();
     assert_eq!(get(&store, "a").await.unwrap(), "acc");
@@ -124,9 +124,9 @@ async fn a_wrong_bit_is_read_as_it_is() {
 
 #[tokio::test]
 async fn a_listing_goes_on_behind_the_last_key() {
-    let (_, store, _) = faulty(|call| match call.operation {
-        Operation::List => Fault::BreakOff(3),
-        _ => Fault::None,
+    let (_, store, _) = faulty(|call| match call.operation == Operation::List {
+        true => Fault::BreakOff(3),
+        false => Fault::None,
     });
     let expect: Vec<_> = (10..30).map(|at| format!("k/{at}")).collect();
     for name in &expect {

@@ -265,7 +265,10 @@ mod tests {
         assert_eq!(part_bytes(17 << 20), PART_BYTES_MIN);
         for size in [80_000 << 20, (80_000 << 20) + 1, 5 << 40] {
             let part = part_bytes(size);
-            assert!(size.div_ceil(part) <= PARTS_MAX && part % (1 << 20) == 0, "{size}: {part}");
+            assert!(
+                size.div_ceil(part) <= PARTS_MAX && part.is_multiple_of(1 << 20),
+                "{size}: {part}"
+            );
         }
     }
 }

@@ -69,3 +69,38 @@ impl DirSync {
         dirs.entry(dir.to_owned()).or_default().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn who_waits_shares_the_next_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let syncs = DirSync::default();
+        let entry = syncs.entry(dir.path());
+        thread::scope(|scope| {
+            let turn = entry.covered.lock().unwrap();
+            for _ in 0..8 {
+                scope.spawn(|| syncs.sync(dir.path()).unwrap());
+            }
+            while entry.drawn.load(Ordering::SeqCst) < 8 {
+                thread::yield_now();
+            }
+            drop(turn);
+        });
+        assert_eq!(syncs.syncs(), 1);
+        // A name that was made after that sync began is not covered by it.
+        syncs.sync(dir.path()).unwrap();
+        assert_eq!(syncs.syncs(), 2);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_an_error_for_all() {
+        let syncs = DirSync::default();
+        for _ in 0..2 {
+            assert!(syncs.sync(Path::new("/no/such/directory")).is_err());
+        }
+    }
+}

@@ -7,7 +7,7 @@ mod answer;
 mod objects;
 mod sign;
 
-use answer::{Answer, error};
+use answer::error;
 use axum::{Router, body::Body, extract::State, response::Response};
 use btar::sys::clock::{Clock, SystemClock};
 use bytes::Bytes;
@@ -129,7 +129,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: http::Request<Body>) 
     };
     let request = match taken(&shared, head, body) {
         Ok(request) => request,
-        Err(answer) => return answer.into_response(),
+        Err((status, code)) => return error(status, &code).into_response(),
     };
     let answer = {
         let mut objects = shared.objects.lock().unwrap();
@@ -146,13 +146,13 @@ async fn serve(State(shared): State<Arc<Shared>>, request: http::Request<Body>) 
 }
 
 /// Checks who asks and takes the address apart.
-fn taken(shared: &Shared, head: Parts, body: Bytes) -> Result<Request, Answer> {
+fn taken(shared: &Shared, head: Parts, body: Bytes) -> Result<Request, sign::Refused> {
     match shared.manners.dialect {
         Dialect::S3 => sign::check(&head, &body)?,
         Dialect::Google => {
             let given = head.headers.get("authorization").and_then(|v| v.to_str().ok());
             if given != Some(&format!("Bearer {TOKEN}")) {
-                return Err(error(StatusCode::UNAUTHORIZED, "AuthenticationRequired"));
+                return Err((StatusCode::UNAUTHORIZED, "AuthenticationRequired".to_owned()));
             }
         }
     }

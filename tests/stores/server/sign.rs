@@ -1,16 +1,16 @@
 //! AWS's signature, version 4, checked from its specification and not with the client's code.
 
-use crate::server::{
-    ACCESS_KEY, SECRET_KEY,
-    answer::{Answer, error},
-};
+use crate::server::{ACCESS_KEY, SECRET_KEY};
 use aws_lc_rs::{digest, hmac};
 use http::{StatusCode, request::Parts};
 use std::fmt::Write as _;
 
+/// Why a request is not taken: status and code.
+pub(crate) type Refused = (StatusCode, String);
+
 /// Checks the signature of a request, and the hash of its body where that is signed.
-pub(crate) fn check(head: &Parts, body: &[u8]) -> Result<(), Answer> {
-    let denied = |code: &str| error(StatusCode::FORBIDDEN, code);
+pub(crate) fn check(head: &Parts, body: &[u8]) -> Result<(), Refused> {
+    let denied = |code: &str| (StatusCode::FORBIDDEN, code.to_owned());
     let header = |name: &str| {
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.ok_or_else(|| denied("AccessDenied"))
@@ -38,7 +38,7 @@ pub(crate) fn check(head: &Parts, body: &[u8]) -> Result<(), Answer> {
     }
     let payload = header("x-amz-content-sha256")?;
     if payload != "UNSIGNED-PAYLOAD" && payload != hex(digest::digest(&digest::SHA256, body)) {
-        return Err(error(StatusCode::BAD_REQUEST, "XAmzContentSHA256Mismatch"));
+        return Err((StatusCode::BAD_REQUEST, "XAmzContentSHA256Mismatch".to_owned()));
     }
     let canonical = canonical(head, &names, signed, payload);
     let to_sign = format!(
