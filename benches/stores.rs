@@ -1,4 +1,4 @@
-//! How fast stores are: `cargo bench --bench stores [directory|s3]`.
+//! How fast stores are: `cargo bench --bench stores -- [directory|s3]`.
 //!
 //! Small files show what durability costs; large objects show throughput and memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic and prints")]
@@ -16,7 +16,11 @@ use btar::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use std::sync::Arc;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -29,6 +33,9 @@ fn main() {
         }
         if which.as_deref().is_none_or(|which| which == "s3") {
             s3().await;
+        }
+        if which.as_deref() == Some("serve") {
+            serve().await;
         }
     });
 }
@@ -48,14 +55,25 @@ async fn directory() {
     }
 }
 
+/// The server of the benchmark, in a process of its own so that its memory is not counted.
+async fn serve() {
+    let manners = server::Manners { page: 1000, ..server::Manners::of(server::Dialect::S3) };
+    let server = server::Server::start(manners).await;
+    println!("{}", server.url);
+    std::future::pending().await
+}
+
 async fn s3() {
-    let server::Server { url, .. } = &server::Server::start(server::Manners {
-        page: 1000,
-        ..server::Manners::of(server::Dialect::S3)
-    })
-    .await;
+    let mut server = Command::new(std::env::current_exe().unwrap())
+        .arg("serve")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let url = url.trim();
     let options = StoreOptions {
-        endpoint: Some(url.clone()),
+        endpoint: Some(url.to_owned()),
         allow_http: true,
         access_key_id_env: Some("ID".to_owned()),
         secret_access_key_env: Some("KEY".to_owned()),
@@ -71,6 +89,8 @@ async fn s3() {
     for (count, size, at_once) in [(4000, 16 << 10, 32), (400, MIB, 32), (2, 512 * MIB, 2)] {
         run("s3", store.clone(), count, size, at_once).await;
     }
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 async fn run(what: &str, store: Arc<dyn BlobStore>, count: usize, size: usize, at_once: usize) {
