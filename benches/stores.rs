@@ -60,7 +60,7 @@ async fn serve() {
     let manners = server::Manners { page: 1000, ..server::Manners::of(server::Dialect::S3) };
     let server = server::Server::start(manners).await;
     println!("{}", server.url);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn s3() {
