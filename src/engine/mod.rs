@@ -12,6 +12,7 @@ pub mod http;
 pub mod privilege;
 pub mod replicate;
 pub mod serve;
+pub mod stage;
 pub mod state;
 pub mod status_text;
 pub mod views;

@@ -7,6 +7,7 @@ pub mod forks;
 
 pub mod catalog;
 mod describe;
+pub mod metrics;
 pub mod status;
 
 use crate::{
@@ -112,7 +113,7 @@ impl App {
 
     /// Goes on with the forks that an earlier engine left.
     pub fn resume_forks(&self) {
-        self.forks.resume(|fork| self.stores.get(&fork.region)?.local_root());
+        self.forks.resume(|fork| self.stores.get(&fork.region).cloned());
     }
 
     /// The secondary regions that are enabled for a configured service.
