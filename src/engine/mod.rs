@@ -4,6 +4,7 @@ pub mod config;
 
 pub mod app;
 pub mod catalog;
+pub mod description;
 pub mod driver;
 pub mod error;
 pub mod fork;

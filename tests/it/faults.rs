@@ -191,6 +191,21 @@ fn an_emptied_primary_does_not_empty_the_copy() {
 }
 
 #[test]
+fn a_new_engine_that_knows_only_the_copy_forks_from_it() {
+    let (recorded, mut world) = replicated();
+    world.lose_primary();
+    world.forget_all_but_the_copy();
+    world.start();
+    let mark = recorded.restorable().last().unwrap();
+    world.wait_covered(&mark.time);
+    let (_, status) = world.btar(&["status", "--url", &world.url]);
+    assert!(status.contains("known from its copy alone"), "{status}");
+    assert_eq!(world.fork("found", Some(&mark.time)).status, 200);
+    let uri = world.wait_running("found");
+    assert_eq!(world.rows(&uri), (mark.rows, mark.sum));
+}
+
+#[test]
 fn an_engine_killed_while_it_copies_goes_on() {
     let recorded = Recorded::get();
     let mut world = World::new(&recorded);

@@ -7,12 +7,14 @@
 //! 3. Each target is looked at again: what is published was seen in the copy.
 
 use crate::{
-    domain::{cloud::CloudName, ids::ServiceId},
+    domain::{cloud::CloudName, window::RestoreRange},
     engine::{
         catalog::{
             build::{self, Evidence},
             observe::{Look, Observed, Reader},
         },
+        config::ServiceSettings,
+        description::Description,
         error::chain,
         replicate::{
             execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
@@ -25,6 +27,7 @@ use crate::{
     store::StoreError,
     sys::clock::Clock,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -35,6 +38,9 @@ use tracing::{info, warn};
 
 /// Problems that are kept for people of one pass.
 const PROBLEMS_MAX: usize = 20;
+
+/// A description is for people and for adoption: its ranges may be this old.
+const DESCRIBE_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// What all passes share.
 #[derive(Clone, Debug)]
@@ -52,8 +58,9 @@ pub struct Shared {
 /// Replicates one service.
 #[derive(Debug)]
 pub struct Replicator {
-    id: ServiceId,
-    source: Mutex<Reader>,
+    service: ServiceSettings,
+    /// None for a service that is known from its copy alone.
+    source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Target>,
     shared: Shared,
     /// Woken when there is something to do.
@@ -76,14 +83,16 @@ struct DataLane {
     problems: Vec<String>,
     /// Keys in the copy whose contents are known to be wrong.
     damaged: BTreeSet<String>,
+    /// When the copy's store was described last, and with which ranges.
+    described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
 }
 
 impl Replicator {
-    /// A replicator of `id` from `source` to any of `targets`.
+    /// A replicator of `service` from `source` to any of `targets`.
     #[must_use]
     pub fn new(
-        id: ServiceId,
-        source: Reader,
+        service: ServiceSettings,
+        source: Option<Reader>,
         targets: BTreeMap<CloudName, Reader>,
         shared: Shared,
     ) -> Self {
@@ -93,7 +102,8 @@ impl Replicator {
             progress: Arc::default(),
         };
         let targets = targets.into_iter().map(|(cloud, reader)| (cloud, target(reader))).collect();
-        Self { id, source: Mutex::new(source), targets, shared, wake: Arc::default() }
+        let source = source.map(Mutex::new);
+        Self { service, source, targets, shared, wake: Arc::default() }
     }
 
     /// Looks at the copy in `region` now, and nothing else.
@@ -125,10 +135,12 @@ impl Replicator {
         for (cloud, look) in looks {
             let target = &self.targets[cloud];
             let mut problems = Vec::new();
-            if let (Ok(source), Ok(look)) = (&source, look) {
-                worked |= self.copy(target, source, &look, &mut problems).await;
+            if let (Some((reader, source)), Ok(look)) = (&source, look) {
+                let sides = sides(reader, target).await;
+                worked |= self.copy(target, sides, source, &look, &mut problems).await;
             }
-            self.publish(cloud, target, source.as_ref().ok(), problems).await;
+            let source = source.as_ref().map(|(_, look)| look);
+            self.publish(cloud, target, source, problems).await;
         }
         worked
     }
@@ -138,31 +150,38 @@ impl Replicator {
             let mut lane = target.data.lock().await;
             lane.stop.cancel();
             *lane = DataLane::default();
-            self.shared.views.update(&self.id, |view| drop(view.regions.remove(cloud)));
+            self.shared.views.update(&self.service.id, |view| drop(view.regions.remove(cloud)));
         }
     }
 
-    async fn look_at_source(&self) -> Result<Look, StoreError> {
-        let mut reader = self.source.lock().await;
-        let look = reader.look().await;
+    /// `None` when the primary cannot be read; the view says why.
+    async fn look_at_source(&self) -> Option<(&Mutex<Reader>, Look)> {
+        let Some(source) = &self.source else {
+            let what = "the service is known from its copy alone; add it as a [[service]] to the \
+                        configuration to replicate it"
+                .to_owned();
+            self.shared.views.update(&self.service.id, |view| view.primary.error = Some(what));
+            return None;
+        };
+        let look = source.lock().await.look().await;
         let now = self.shared.clock.now();
-        self.shared.views.update(&self.id, |view| match &look {
+        self.shared.views.update(&self.service.id, |view| match &look {
             Ok(look) => view.primary = primary(look, now),
             Err(error) => view.primary.error = Some(chain(error)),
         });
-        look
+        Some((source, look.ok()?))
     }
 
     /// Copies the log, and sees to it that base backups are being copied.
     async fn copy(
         &self,
         target: &Target,
+        sides: (Sides, String),
         source: &Look,
         look: &Look,
         problems: &mut Vec<String>,
     ) -> bool {
         let mut lane = target.data.lock().await;
-        let sides = self.sides(target).await;
         let plan = plan::plan(&sides.1, source, look, &lane.damaged);
         problems.extend(plan.problems);
         let mut worked = !plan.log.is_empty();
@@ -201,23 +220,10 @@ impl Replicator {
         })
     }
 
-    async fn sides(&self, target: &Target) -> (Sides, String) {
-        let source = self.source.lock().await;
-        let reader = target.reader.lock().await;
-        let BackupFormat::PgBackRest { stanza } = &source.place().format;
-        let sides = Sides {
-            source: source.store().clone(),
-            source_prefix: source.place().prefix.clone(),
-            target: reader.store().clone(),
-            target_prefix: reader.place().prefix.clone(),
-        };
-        (sides, stanza.clone())
-    }
-
     fn report(&self, errors: &[CopyError], problems: &mut Vec<String>) {
         for error in errors.iter().filter(|error| !matches!(error, CopyError::Stopped)) {
             let text = chain(error);
-            warn!(service = %self.id, error = %text, "an object could not be copied");
+            warn!(service = %self.service.id, error = %text, "an object could not be copied");
             problems.push(text);
         }
     }
@@ -237,7 +243,7 @@ impl Replicator {
             Ok(observed) => observed,
             Err(error) => {
                 let text = chain(&error);
-                self.shared.views.update(&self.id, |view| {
+                self.shared.views.update(&self.service.id, |view| {
                     let region = view.regions.entry(cloud.clone()).or_default();
                     (region.error, region.problems) = (Some(text), problems);
                 });
@@ -247,10 +253,10 @@ impl Replicator {
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
         target.data.lock().await.damaged = damage.map(|damage| damage.key.clone()).collect();
         let lag_seconds = self.lag(cloud, source, &observed.look);
-        let before = self.shared.views.service(&self.id);
+        let before = self.shared.views.service(&self.service.id);
         let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
         if before.as_ref() != Some(&observed.catalog.window) {
-            info!(service = %self.id, region = %cloud, window = %observed.catalog.window,
+            info!(service = %self.service.id, region = %cloud, window = %observed.catalog.window,
                 "the restore window has changed");
         }
         let view = RegionView {
@@ -261,9 +267,33 @@ impl Replicator {
             lag_seconds,
             copying: Some(target.progress.clone()),
         };
-        self.shared.views.update(&self.id, |service| {
+        let ranges = view.catalog.window.ranges().to_vec();
+        self.shared.views.update(&self.service.id, |service| {
             service.regions.insert(cloud.clone(), view);
         });
+        self.describe(target, ranges).await;
+    }
+
+    /// Keeps the description in the copy's store up to date, at most once in a while.
+    async fn describe(&self, target: &Target, ranges: Vec<RestoreRange>) {
+        let now = self.shared.clock.now();
+        let mut lane = target.data.lock().await;
+        let fresh = lane
+            .described
+            .as_ref()
+            .is_some_and(|(at, before)| *before == ranges || now - *at < DESCRIBE_EVERY);
+        if fresh {
+            return;
+        }
+        let Some(description) = Description::of(&self.service, &ranges, now) else { return };
+        let store = target.reader.lock().await.store().clone();
+        match description.write(&*store).await {
+            Ok(()) => lane.described = Some((now, ranges)),
+            Err(error) => {
+                warn!(service = %self.service.id, error = %chain(&error),
+                    "the description of a copy cannot be written");
+            }
+        }
     }
 
     /// How far the copy's log is behind. Without the primary: since it was last in step.
@@ -271,26 +301,40 @@ impl Replicator {
         let now = self.shared.clock.now();
         let since = match source {
             Some(source) => plan::behind_since(&source.repository, &target.repository),
-            None => match self.shared.state.in_step_at(&self.id, cloud) {
+            None => match self.shared.state.in_step_at(&self.service.id, cloud) {
                 Ok(in_step) => Some(in_step?),
                 Err(error) => {
-                    warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+                    warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
                     return None;
                 }
             },
         };
         let lag = since.map_or(0, |since| (now - since).num_seconds().max(1).unsigned_abs());
         if source.is_some()
-            && let Err(error) = self.shared.state.measure(&self.id, cloud, now, lag)
+            && let Err(error) = self.shared.state.measure(&self.service.id, cloud, now, lag)
         {
-            warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+            warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
         }
         Some(lag)
     }
 }
 
+/// The two sides of a copy, and the name of the stanza.
+async fn sides(source: &Mutex<Reader>, target: &Target) -> (Sides, String) {
+    let source = source.lock().await;
+    let reader = target.reader.lock().await;
+    let BackupFormat::PgBackRest { stanza } = &source.place().format;
+    let sides = Sides {
+        source: source.store().clone(),
+        source_prefix: source.place().prefix.clone(),
+        target: reader.store().clone(),
+        target_prefix: reader.place().prefix.clone(),
+    };
+    (sides, stanza.clone())
+}
+
 /// The primary's backups, judged by their objects; its log is not read.
-fn primary(look: &Look, now: chrono::DateTime<chrono::Utc>) -> PrimaryView {
+fn primary(look: &Look, now: DateTime<Utc>) -> PrimaryView {
     let catalog = build::build(Evidence {
         repository: &look.repository,
         info: &look.info,
