@@ -16,4 +16,5 @@ pub mod serve;
 pub mod stage;
 pub mod state;
 pub mod status_text;
+pub mod verify;
 pub mod views;
