@@ -13,6 +13,7 @@ use crate::{
         catalog::{
             build::{self, Evidence},
             index::{IndexedRun, Learned},
+            listing::Extent,
             observe::{LogMemory, Look, Reader, read_small},
         },
         config::Settings,
@@ -126,12 +127,12 @@ pub async fn verify(
     let mut report = CopyReport::default();
     let look = match depth {
         Depth::Fast => {
-            let look = reader.look().await?;
+            let look = reader.look(Extent::Everything).await?;
             report.faults = by_listing(&look);
             look
         }
         Depth::Deep { rate_bytes } => {
-            let observed = reader.observe().await?;
+            let observed = reader.observe(Extent::Everything).await?;
             report.faults.clone_from(&observed.catalog.problems);
             report.window = Some(observed.catalog.window);
             let mut pace = Pace { rate_bytes, begun: clock.monotonic(), read_bytes: 0, clock };
@@ -175,7 +176,7 @@ fn by_listing(look: &Look) -> Vec<String> {
     faults
 }
 
-fn segment_bytes(runs: &BTreeMap<String, IndexedRun>) -> u64 {
+fn segment_bytes(runs: &BTreeMap<String, Arc<IndexedRun>>) -> u64 {
     let proven = runs.values().flat_map(|run| run.run.segments.iter().take(run.indexes.len()));
     let distinct: BTreeMap<&str, u64> =
         proven.map(|(_, stored)| (stored.key.as_str(), stored.found.size_bytes)).collect();

@@ -96,6 +96,7 @@ impl App {
             state: state.clone(),
             views: Arc::clone(&views),
             stop: stop.clone(),
+            full_scan_interval: settings.full_scan_interval,
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

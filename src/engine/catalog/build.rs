@@ -30,7 +30,7 @@ pub struct Evidence<'a> {
     /// What each listed backup needs, or why its manifest cannot be read.
     pub manifests: &'a BTreeMap<String, Result<Arc<Manifest>, String>>,
     /// The log behind each listed backup, by label.
-    pub runs: &'a BTreeMap<String, IndexedRun>,
+    pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
     /// What was wrong with the small files.
     pub problems: Vec<String>,
 }

@@ -11,6 +11,7 @@ use crate::{
     engine::{
         catalog::{
             build::{self, Evidence},
+            listing::Extent,
             observe::{Look, Observed, Reader},
         },
         config::ServiceSettings,
@@ -31,6 +32,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,8 @@ pub struct Shared {
     pub views: Arc<Views>,
     /// The engine is being stopped.
     pub stop: CancellationToken,
+    /// How often everything is listed.
+    pub full_scan_interval: Duration,
 }
 
 /// Replicates one service.
@@ -63,6 +67,8 @@ pub struct Replicator {
     source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Target>,
     shared: Shared,
+    /// On the monotonic clock.
+    last_full_scan: Mutex<Option<Duration>>,
     /// Woken when there is something to do.
     pub wake: Arc<Notify>,
 }
@@ -83,8 +89,23 @@ struct DataLane {
     problems: Vec<String>,
     /// Keys in the copy whose contents are known to be wrong.
     damaged: BTreeSet<String>,
+    /// Whether files of base backups were written since they were listed.
+    relist: bool,
     /// When the copy's store was described last, and with which ranges.
     described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
+}
+
+impl Target {
+    /// How much is to be listed of the copy.
+    async fn extent(&self, full: bool) -> Extent {
+        let mut lane = self.data.lock().await;
+        let relist = std::mem::take(&mut lane.relist);
+        match (full, relist) {
+            (true, _) => Extent::Everything,
+            (false, true) => Extent::LogAndBackups,
+            (false, false) => Extent::Log,
+        }
+    }
 }
 
 impl Replicator {
@@ -103,7 +124,8 @@ impl Replicator {
         };
         let targets = targets.into_iter().map(|(cloud, reader)| (cloud, target(reader))).collect();
         let source = source.map(Mutex::new);
-        Self { service, source, targets, shared, wake: Arc::default() }
+        let (last_full_scan, wake) = (Mutex::default(), Arc::default());
+        Self { service, source, targets, shared, last_full_scan, wake }
     }
 
     /// Looks at the copy in `region` now, and nothing else.
@@ -117,7 +139,7 @@ impl Replicator {
     ) -> Result<Option<T>, StoreError> {
         let Some(target) = self.targets.get(region) else { return Ok(None) };
         let mut reader = target.reader.lock().await;
-        let observed = reader.observe().await?;
+        let observed = reader.observe(Extent::Everything).await?;
         Ok(Some(then(&reader, &observed).await))
     }
 
@@ -125,24 +147,39 @@ impl Replicator {
     /// another pass should follow at once.
     pub async fn pass(&self, enabled: &[CloudName]) -> bool {
         self.forget_disabled(enabled).await;
+        let full = self.is_full_scan_due().await;
         let mut looks = BTreeMap::new();
         for cloud in enabled {
             let Some(target) = self.targets.get(cloud) else { continue };
-            looks.insert(cloud, target.reader.lock().await.look().await);
+            let extent = target.extent(full).await;
+            looks.insert(cloud, target.reader.lock().await.look(extent).await);
         }
-        let source = self.look_at_source().await;
+        let extent = if full { Extent::Everything } else { Extent::Log };
+        let source = self.look_at_source(extent).await;
         let mut worked = false;
         for (cloud, look) in looks {
             let target = &self.targets[cloud];
             let mut problems = Vec::new();
             if let (Some((reader, source)), Ok(look)) = (&source, look) {
                 let sides = sides(reader, target).await;
-                worked |= self.copy(target, sides, source, &look, &mut problems).await;
+                worked |= self.copy(target, sides, source, look, &mut problems).await;
             }
             let source = source.as_ref().map(|(_, look)| look);
             self.publish(cloud, target, source, problems).await;
         }
         worked
+    }
+
+    /// Whether everything is to be listed in this pass.
+    async fn is_full_scan_due(&self) -> bool {
+        let now = self.shared.clock.monotonic();
+        let mut last = self.last_full_scan.lock().await;
+        let due =
+            last.is_none_or(|last| now.saturating_sub(last) >= self.shared.full_scan_interval);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 
     async fn forget_disabled(&self, enabled: &[CloudName]) {
@@ -155,7 +192,7 @@ impl Replicator {
     }
 
     /// `None` when the primary cannot be read; the view says why.
-    async fn look_at_source(&self) -> Option<(&Mutex<Reader>, Look)> {
+    async fn look_at_source(&self, extent: Extent) -> Option<(&Mutex<Reader>, Look)> {
         let Some(source) = &self.source else {
             let what = "the service is known from its copy alone; add it as a [[service]] to the \
                         configuration to replicate it"
@@ -163,7 +200,7 @@ impl Replicator {
             self.shared.views.update(&self.service.id, |view| view.primary.error = Some(what));
             return None;
         };
-        let look = source.lock().await.look().await;
+        let look = source.lock().await.look(extent).await;
         let now = self.shared.clock.now();
         self.shared.views.update(&self.service.id, |view| match &look {
             Ok(look) => view.primary = primary(look, now),
@@ -178,11 +215,13 @@ impl Replicator {
         target: &Target,
         sides: (Sides, String),
         source: &Look,
-        look: &Look,
+        look: Look,
         problems: &mut Vec<String>,
     ) -> bool {
         let mut lane = target.data.lock().await;
-        let plan = plan::plan(&sides.1, source, look, &lane.damaged);
+        let plan = plan::plan(&sides.1, source, &look, &lane.damaged);
+        // The next look changes the kept listing in place when nobody else holds it.
+        drop(look);
         problems.extend(plan.problems);
         let mut worked = !plan.log.is_empty();
         let (progress, stop) = (Progress::default(), &self.shared.stop);
@@ -194,8 +233,10 @@ impl Replicator {
             let errors = finished.unwrap_or_default();
             lane.problems.clear();
             self.report(&errors, &mut lane.problems);
-        }
-        if lane.task.is_none() && !plan.data.is_empty() {
+            // What it wrote is not in this plan's listing yet: the next pass plans with it.
+            lane.relist = true;
+            worked |= errors.is_empty();
+        } else if lane.task.is_none() && !plan.data.is_empty() {
             lane.stop = self.shared.stop.child_token();
             lane.task = Some(self.start(sides.0, plan.data, target, lane.stop.clone()));
         }
@@ -236,7 +277,8 @@ impl Replicator {
         source: Option<&Look>,
         mut problems: Vec<String>,
     ) {
-        let observed = target.reader.lock().await.observe().await;
+        let extent = target.extent(false).await;
+        let observed = target.reader.lock().await.observe(extent).await;
         let now = self.shared.clock.now();
         problems.truncate(PROBLEMS_MAX);
         let observed = match observed {

@@ -142,7 +142,7 @@ impl World {
             .collect();
         let services = if self.copy_only { "" } else { SERVICES };
         let text = format!(
-            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\n\
+            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
              [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{regions}{services}",
             self.port,
