@@ -2,6 +2,7 @@
 
 pub mod backup_region;
 pub mod config;
+pub mod docs;
 pub mod duration;
 pub mod fork;
 pub mod names;
