@@ -64,7 +64,7 @@ const GUIDES: &str = "## Guides
 - [Restore drills](guides/restore-drills.md)
 ";
 
-const VOLATILE: &str = "~> What this reads changes all the time. In an output of the root module such \
+const VOLATILE: &str = "~> What this reads may change at any time. In an output of the root module such \
 a value makes every plan show a change; use it in a `check` block, a `precondition`, or read it with \
 `terraform console`.";
 
