@@ -5,7 +5,7 @@ use crate::{
     domain::ids::ServiceId,
     provider::{
         config::OnReadError,
-        report::{self, At},
+        report,
     },
 };
 use std::time::Duration;
@@ -31,21 +31,12 @@ pub fn judge(
     on_read_error: OnReadError,
 ) -> Verdict {
     if let ClientError::NotFound { message, .. } = failure {
-        let detail = format!("Service {id} does not exist any more ({message}).");
-        report::warning(diagnostics, At::Block, "Service is gone", detail);
+        report::refresh::gone(diagnostics, id, message);
         return Verdict::Gone;
     }
     match on_read_error {
-        OnReadError::Fail => {
-            let advice = "To plan through an outage, set on_read_error = \"keep_state\" in the \
-                          provider block.";
-            let detail = format!("{} {advice}", failure.explain());
-            report::error(diagnostics, At::Block, failure.headline(), detail);
-        }
-        OnReadError::KeepState => {
-            let detail = format!("{} The state is kept as it was.", failure.explain());
-            report::warning(diagnostics, At::Block, failure.headline(), detail);
-        }
+        OnReadError::Fail => report::refresh::failed(diagnostics, failure),
+        OnReadError::KeepState => report::refresh::state_kept(diagnostics, failure),
     }
     Verdict::Keep
 }

@@ -51,21 +51,16 @@ impl Provider for BtarProvider {
             Ok(settings) => settings,
             Err(problems) => {
                 for problem in problems {
-                    let at = At::Attribute(problem.attribute);
-                    report::error(diags, at, "Invalid provider configuration", problem.text);
+                    report::settings::problem(diags, problem.attribute, &problem.text);
                 }
                 return None;
             }
         };
         if settings.as_ref().is_some_and(|settings| settings.is_exposed) {
-            let text = "api_url is http and leads to another machine: whoever listens on the way \
-                        can take the API token. Use https.";
-            report::warning(diags, At::Attribute("api_url"), "Token sent unencrypted", text);
+            report::settings::token_exposed(diags);
         }
         if settings.is_none() {
-            let text = "The provider's settings are known only after apply. What only the API can \
-                        tell is checked during the apply, before anything is created.";
-            report::warning(diags, At::Block, "API checks are skipped in this plan", text);
+            report::settings::checks_skipped(diags);
         }
         if let Err(error) = self.session.configure(settings) {
             report::client_error(diags, At::Block, &error);
@@ -80,7 +75,7 @@ pub(super) fn schema_of<T: schemars::JsonSchema>(diags: &mut Diagnostics) -> Opt
     match schema::facts::<T>() {
         Ok(facts) => Some(facts.schema),
         Err(error) => {
-            report::error(diags, At::Block, "Provider bug: schema", error.to_string());
+            report::settings::schema_bug(diags, &error.to_string());
             None
         }
     }

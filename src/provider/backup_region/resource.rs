@@ -49,8 +49,7 @@ impl BackupRegions {
     fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
         let connection = self.session.connection();
         if connection.is_none() {
-            let text = "Its settings are not known yet. Apply what they depend on first.";
-            report::error(diags, At::Block, "Provider is not configured", text);
+            report::settings::not_configured(diags);
         }
         connection
     }
@@ -98,11 +97,7 @@ impl BackupRegions {
             Wait::Overdue => format!("nothing could be restored in {region} within the time limit"),
             Wait::Failed(error) => error.to_string(),
         };
-        let text = format!(
-            "{region} is enabled, and copying goes on without Terraform; the wait for the first \
-             backup ended because: {reason}."
-        );
-        report::warning(diags, At::Attribute("wait_for_first_backup"), "No backup yet", text);
+        report::region::no_backup_yet(diags, region, &reason);
     }
 
     /// Reads the service and completes the state; `None` when the region is off.
@@ -124,10 +119,7 @@ impl BackupRegions {
                 _ => None,
             };
             let Some(other) = only else {
-                let text = format!(
-                    "{region} is not among the secondary backup regions of service {id} any more."
-                );
-                report::warning(diags, At::Block, "Backup region was switched off", text);
+                report::region::switched_off(diags, id, region);
                 return Ok(None);
             };
             // Where the API allows one region, another one is drift, put right in place.
@@ -296,7 +288,7 @@ impl Resource for BackupRegions {
         let (service, region) = match names::import_id(&id) {
             Ok(parts) => parts,
             Err(text) => {
-                report::error(diags, place, "Invalid import id", text);
+                report::import_id(diags, &text);
                 return None;
             }
         };
@@ -313,13 +305,7 @@ impl Resource for BackupRegions {
                 Some((BackupRegion::imported(&service, &region), ()))
             }
             regions => {
-                let text = format!(
-                    "Service {service} has {} secondary backup regions ({}). Import \
-                     PROJECT/SERVICE_NAME/REGION.",
-                    regions.len(),
-                    regions.join(", ")
-                );
-                report::error(diags, place, "Which region?", text);
+                report::region::which_region(diags, &service, regions);
                 None
             }
         }
@@ -331,25 +317,15 @@ impl Extra for BackupRegions {}
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &BackupRegion, verb: &str) {
     if prior.deletion_protection.known() == Some(&true) {
-        let text = format!(
-            "deletion_protection is true in the state, so this plan may not {verb} the backup \
-             region. Set deletion_protection = false and apply that first; then {verb} it."
-        );
-        report::error(diags, At::Attribute("deletion_protection"), "Protected", text);
+        report::protected(diags, "backup region", verb);
     }
 }
 
 fn say(diags: &mut Diagnostics, error: &SwitchError) {
     match error {
         SwitchError::Api(error) => report::client_error(diags, At::Attribute("region"), error),
-        SwitchError::Occupied { .. } => {
-            let text = format!("{error}. Import that region, or switch it off first.");
-            report::error(diags, At::Attribute("region"), "Another region is enabled", text);
-        }
-        SwitchError::NotTaken { .. } => {
-            let text = format!("{error}. Does something else change the same list? Apply again.");
-            report::error(diags, At::Attribute("region"), "The change was not taken", text);
-        }
+        SwitchError::Occupied { .. } => report::region::occupied(diags, &error.to_string()),
+        SwitchError::NotTaken { .. } => report::region::not_taken(diags, &error.to_string()),
     }
 }
 
@@ -359,8 +335,6 @@ fn warn_if_paused(diags: &mut Diagnostics, service: &Service, region: &CloudName
     let paused =
         copies.iter().find(|copy| copy.cloud == region.as_str() && copy.paused == Some(true));
     if let Some(copy) = paused {
-        let reason = copy.pause_reason.as_deref().unwrap_or("no reason was given");
-        let text = format!("Backups are not being copied to {region} at present: {reason}.");
-        report::warning(diags, At::Attribute("region"), "Copying is paused", text);
+        report::region::paused(diags, region, copy.pause_reason.as_deref());
     }
 }

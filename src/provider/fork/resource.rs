@@ -60,8 +60,7 @@ impl Forks {
     fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
         let connection = self.session.connection();
         if connection.is_none() {
-            let text = "Its settings are not known yet. Apply what they depend on first.";
-            report::error(diags, At::Block, "Provider is not configured", text);
+            report::settings::not_configured(diags);
         }
         connection
     }
@@ -82,42 +81,21 @@ impl Forks {
         }
         let limit = timeouts::limit(&planned.timeouts, Operation::Create, CREATE_LIMIT);
         let end = wait::restored(&self.session, connection, id, limit, &mut last).await;
-        let later = "The restore goes on without Terraform, and the next apply waits on.";
-        let at = At::Block;
         match end {
             End::Complete => {}
             End::Failed(reason) => {
-                let text = format!(
-                    "Fork {id} was not restored: {reason}. It is marked as tainted; the next apply \
-                     replaces it."
-                );
-                report::error(diags, at, "Restore failed", text);
+                report::fork::restore_failed(diags, id, &reason);
             }
             End::Gone => {
-                let text = format!("Fork {id} was accepted and has disappeared since.");
-                report::error(diags, at, "Fork is gone", text);
+                report::fork::disappeared(diags, id);
                 return None;
             }
             End::Overdue if planned.on_create_timeout.text() == Some(FAIL) => {
-                let text = format!("Fork {id} was not restored within the time limit.");
-                report::error(diags, At::Attribute("on_create_timeout"), "Too slow", text);
+                report::fork::too_slow(diags, id);
             }
-            End::Overdue => {
-                let text = format!("Fork {id} was not restored within the time limit. {later}");
-                report::warning(diags, at, "Restore is still under way", text);
-            }
-            End::Stopped => {
-                let text = format!("Terraform was asked to stop while waiting for {id}. {later}");
-                report::warning(diags, at, "Restore is still under way", text);
-            }
-            End::Broken(error) => {
-                report::warning(
-                    diags,
-                    at,
-                    "Restore cannot be watched",
-                    error.explain() + " " + later,
-                );
-            }
+            End::Overdue => report::fork::overdue(diags, id),
+            End::Stopped => report::fork::stopped(diags, id),
+            End::Broken(error) => report::fork::unwatched(diags, &error),
         }
         Some(observe::applied(planned, last.as_ref()))
     }
@@ -188,11 +166,7 @@ impl Resource for Forks {
         match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
             Ok(service) => {
                 if let Some(reason) = observe::failure(&service) {
-                    let text = format!(
-                        "Fork {id} was not restored: {reason}. To fork again, run terraform apply \
-                         with -replace and the address of this resource."
-                    );
-                    report::warning(diags, At::Block, "Restore has failed", text);
+                    report::fork::restore_has_failed(diags, &id, &reason);
                 }
                 Some((observe::refreshed(&state, &service), private))
             }
@@ -241,14 +215,7 @@ impl Resource for Forks {
     ) -> Option<(Fork, Option<Private>, Vec<AttributePath>)> {
         let imported = private.unwrap_or_default().imported;
         let update = plan::update(&prior, config, &self.force_new, imported);
-        if let Some(first) = update.kept.first() {
-            let text = format!(
-                "{} cannot be changed after creation: the fork stays as it was made. To fork \
-                 again, change triggers, or set replace_on_source_change = true.",
-                update.kept.join(", ")
-            );
-            report::warning(diags, At::Attribute(first), "Change without effect", text);
-        }
+        report::fork::kept(diags, &update.kept);
         if !update.replaced.is_empty() {
             protect(diags, &prior, "replace");
         }
@@ -284,8 +251,7 @@ impl Resource for Forks {
         let created = create::create(&connection.api, &planned, &id, &body).await;
         let created = created.map_err(|error| say(diags, &error)).ok()?;
         if created.adopted {
-            let text = format!("{id} had been forked from the same source already, so it is used.");
-            report::warning(diags, At::Attribute("service_name"), "Existing fork adopted", text);
+            report::fork::adopted(diags, &id);
         }
         // From here on there is a state with the id, whatever happens.
         let mut state = planned;
@@ -322,9 +288,7 @@ impl Resource for Forks {
             let limit = timeouts::limit(&planned.timeouts, Operation::Update, UPDATE_LIMIT);
             let end = wait::restored(&self.session, &connection, &id, limit, &mut last).await;
             if end != End::Complete {
-                let text =
-                    format!("The change of {id} was accepted, and goes on without Terraform.");
-                report::warning(diags, At::Attribute("plan"), "Change is under way", text);
+                report::fork::change_goes_on(diags, &id);
             }
         } else if planned.service_uri.is_unknown() {
             let service = connection.api.service_with_secrets(&id).await;
@@ -349,13 +313,11 @@ impl Resource for Forks {
         let limit = timeouts::limit(&prior.timeouts, Operation::Delete, DELETE_LIMIT);
         match wait::gone(&self.session, &connection, &id, limit).await {
             End::Overdue => {
-                let text = format!("The deletion of {id} was accepted, but it is still there.");
-                report::error(diags, At::Block, "Deletion takes too long", text);
+                report::fork::deletion_overdue(diags, &id);
                 None
             }
             End::Stopped => {
-                let text = format!("The deletion of {id} was accepted, and goes on by itself.");
-                report::warning(diags, At::Block, "Deletion is under way", text);
+                report::fork::deletion_goes_on(diags, &id);
                 Some(())
             }
             End::Gone | End::Complete | End::Failed(_) | End::Broken(_) => Some(()),
@@ -378,20 +340,13 @@ impl Extra for Forks {}
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &Fork, verb: &str) {
     if prior.deletion_protection.known() == Some(&true) {
-        let text = format!(
-            "deletion_protection is true in the state, so this plan may not {verb} the fork. Set \
-             deletion_protection = false and apply that first; then {verb} it."
-        );
-        report::error(diags, At::Attribute("deletion_protection"), "Protected", text);
+        report::protected(diags, "fork", verb);
     }
 }
 
 fn say(diags: &mut Diagnostics, error: &CreateError) {
     match error {
         CreateError::Api(error) => report::client_error(diags, At::Block, error),
-        CreateError::Taken { .. } => {
-            let text = format!("{error}. Choose another name, or delete or import that service.");
-            report::error(diags, At::Attribute("service_name"), "Name is taken", text);
-        }
+        CreateError::Taken { .. } => report::fork::name_taken(diags, &error.to_string()),
     }
 }
