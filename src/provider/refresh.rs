@@ -3,10 +3,7 @@
 use crate::{
     client::error::ClientError,
     domain::ids::ServiceId,
-    provider::{
-        config::OnReadError,
-        report,
-    },
+    provider::{config::OnReadError, report, timeouts::Operation},
 };
 use std::time::Duration;
 use tf_provider::Diagnostics;
@@ -41,12 +38,18 @@ pub fn judge(
     Verdict::Keep
 }
 
-/// The failure that a read without an end stands for.
+/// The failure that an operation without an end stands for.
 #[must_use]
-pub fn overdue(id: &ServiceId) -> ClientError {
+pub fn overdue(operation: Operation, id: &ServiceId) -> ClientError {
+    let (doing, attribute) = match operation {
+        Operation::Read => ("reading", "timeouts.read"),
+        Operation::Create => ("enabling a backup region of", "timeouts.create"),
+        Operation::Update => ("changing the backup region of", "timeouts.update"),
+        Operation::Delete => ("disabling a backup region of", "timeouts.delete"),
+    };
     ClientError::Server {
-        doing: format!("reading service {id}"),
+        doing: format!("{doing} service {id}"),
         status: 504,
-        message: "no answer within the time of timeouts.read".to_owned(),
+        message: format!("no answer within the time of {attribute}"),
     }
 }

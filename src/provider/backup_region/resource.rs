@@ -45,21 +45,25 @@ impl BackupRegions {
         Self { session, force_new: force_new.unwrap_or_default() }
     }
 
-    /// The API, or an error.
-    fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
-        let connection = self.session.connection();
-        if connection.is_none() {
-            report::settings::not_configured(diags);
-        }
-        connection
-    }
-
     /// Checks a region against the API, as far as everything is known.
     async fn check(&self, diags: &mut Diagnostics, planned: &BackupRegion) {
         let Some(connection) = self.session.connection() else { return };
         if let (Some(id), Some(region)) = (planned.service(), planned.cloud()) {
             check::check(diags, &connection.api, &id, &region).await;
         }
+    }
+
+    /// Carries out a change of the list within its time limit.
+    async fn switch(
+        &self,
+        connection: &Connection,
+        id: &ServiceId,
+        change: &Change,
+        (operation, limit): (Operation, Duration),
+    ) -> Result<Service, SwitchError> {
+        let work = switch::switch(&connection.api, id, change);
+        let overdue = || Err(SwitchError::Api(refresh::overdue(operation, id)));
+        self.session.within(limit, work).await.unwrap_or_else(overdue)
     }
 
     /// Completes a state with what the service says.
@@ -161,7 +165,8 @@ impl Resource for BackupRegions {
         let limit = timeouts::limit(&state.timeouts, Operation::Read, READ_LIMIT);
         let work = self.refresh(diags, &connection, state.clone(), (&id, &region));
         let outcome = self.session.within(limit, work).await;
-        match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
+        let overdue = || Err(refresh::overdue(Operation::Read, &id));
+        match outcome.unwrap_or_else(overdue) {
             Ok(found) => found.map(|state| (state, ())),
             Err(error) => match refresh::judge(diags, &id, &error, connection.on_read_error) {
                 Verdict::Gone => None,
@@ -222,10 +227,11 @@ impl Resource for BackupRegions {
         _private: (),
         _meta: (),
     ) -> Option<(BackupRegion, ())> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, region) = planned.service().zip(planned.cloud())?;
+        let limit = timeouts::limit(&planned.timeouts, Operation::Create, LIMIT);
         let change = Change::Add(region.clone());
-        let service = switch::switch(&connection.api, &id, &change).await;
+        let service = self.switch(&connection, &id, &change, (Operation::Create, limit)).await;
         let service = service.map_err(|error| say(diags, &error)).ok()?;
         let mut state = planned;
         state.id = Tf::Known(BackupRegion::id_of(&id, &region));
@@ -249,10 +255,11 @@ impl Resource for BackupRegions {
         if state.region == prior.region {
             return Some((state, ()));
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let ((id, from), to) = prior.service().zip(prior.cloud()).zip(state.cloud())?;
+        let limit = timeouts::limit(&state.timeouts, Operation::Update, LIMIT);
         let change = Change::Replace { from, to: to.clone() };
-        let service = switch::switch(&connection.api, &id, &change).await;
+        let service = self.switch(&connection, &id, &change, (Operation::Update, limit)).await;
         service.map_err(|error| say(diags, &error)).ok()?;
         state.id = Tf::Known(BackupRegion::id_of(&id, &to));
         state.region_changed_at = Tf::Known(target_time::format(self.session.clock.now()));
@@ -270,17 +277,17 @@ impl Resource for BackupRegions {
         if prior.on_destroy.text() == Some(ABANDON) {
             return Some(());
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, region) = prior.service().zip(prior.cloud())?;
         let limit = timeouts::limit(&prior.timeouts, Operation::Delete, LIMIT);
         let change = Change::Remove(region);
-        let work = switch::switch(&connection.api, &id, &change);
-        match self.session.within(limit, work).await {
-            None => say(diags, &SwitchError::Api(refresh::overdue(&id))),
-            Some(Ok(_) | Err(SwitchError::Api(ClientError::NotFound { .. }))) => return Some(()),
-            Some(Err(error)) => say(diags, &error),
+        match self.switch(&connection, &id, &change, (Operation::Delete, limit)).await {
+            Ok(_) | Err(SwitchError::Api(ClientError::NotFound { .. })) => Some(()),
+            Err(error) => {
+                say(diags, &error);
+                None
+            }
         }
-        None
     }
 
     async fn import<'a>(&self, diags: &mut Diagnostics, id: String) -> Option<(BackupRegion, ())> {
@@ -295,7 +302,7 @@ impl Resource for BackupRegions {
         if let Some(region) = region {
             return Some((BackupRegion::imported(&service, &region), ()));
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let found = connection.api.service(&service).await;
         let found = found.map_err(|error| report::client_error(diags, place, &error)).ok()?;
         match switch::regions(&found).as_slice() {
@@ -312,7 +319,17 @@ impl Resource for BackupRegions {
     }
 }
 
-impl Extra for BackupRegions {}
+impl Extra for BackupRegions {
+    fn upgrade_state(
+        &self,
+        _: &mut Diagnostics,
+        _from: i64,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        // There is one former version; whoever adds another looks at `_from`.
+        Some(BackupRegion::upgraded(state))
+    }
+}
 
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &BackupRegion, verb: &str) {

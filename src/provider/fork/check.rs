@@ -21,7 +21,7 @@ use tf_provider::Diagnostics;
 
 /// When a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::provider) enum Stage {
     /// At plan: an answer may be two seconds old.
     Plan,
     /// Just before creation: nothing but the present counts.
@@ -30,16 +30,16 @@ pub(super) enum Stage {
 
 /// What a good fork would be.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) source: Arc<Service>,
-    pub(super) copy: RegionCopy,
+pub(in crate::provider) struct Checked {
+    pub(in crate::provider) source: Arc<Service>,
+    pub(in crate::provider) copy: RegionCopy,
     /// `None` while the target is unknown.
-    pub(super) outlook: Option<Outlook>,
+    pub(in crate::provider) outlook: Option<Outlook>,
 }
 
 /// Checks `planned`. `None` with errors when it cannot be made, and without them while the source is
 /// not known yet.
-pub(super) async fn check(
+pub(in crate::provider) async fn check(
     diagnostics: &mut Diagnostics,
     api: &Api,
     planned: &Fork,
@@ -126,7 +126,7 @@ fn say(diagnostics: &mut Diagnostics, none: &NoRegion, source: &str) {
 }
 
 /// One short line about what a plan would do, as a warning: Terraform shows nothing else of it.
-pub(super) async fn announce(
+pub(in crate::provider) async fn announce(
     diagnostics: &mut Diagnostics,
     api: &Api,
     planned: &Fork,

@@ -2,13 +2,14 @@
 
 use crate::{
     api::service::{Service, ServiceUpdate},
+    client::error::ClientError,
     domain::{ids::ServiceId, target_time},
     plugin::extra::Extra,
     provider::{
         fork::{
             check::{self, Stage},
             create::{self, CreateError},
-            import,
+            former, import,
             model::{FAIL, Fork, LATEST_BASE_BACKUP},
             observe, plan, rules,
             wait::{self, End},
@@ -56,15 +57,6 @@ impl Forks {
         Self { session, force_new: force_new.unwrap_or_default() }
     }
 
-    /// The API, or an error.
-    fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
-        let connection = self.session.connection();
-        if connection.is_none() {
-            report::settings::not_configured(diags);
-        }
-        connection
-    }
-
     /// Waits for the restore and gives the state, in every case in which there is a fork. Only a
     /// failed restore is an error: an error marks the fork as tainted, and the next plan would
     /// destroy a database that is just being recovered.
@@ -110,6 +102,9 @@ impl Forks {
         let mut body = ServiceUpdate::default();
         if planned.plan != prior.plan {
             body.plan = planned.plan.text().map(str::to_owned);
+        }
+        if moves_vpc(prior, planned) {
+            body.project_vpc_id = planned.project_vpc_id.text().map(str::to_owned);
         }
         if planned.termination_protection != prior.termination_protection {
             body.termination_protection = planned.termination_protection.known().copied();
@@ -161,9 +156,9 @@ impl Resource for Forks {
             return Some((state, private));
         };
         let limit = timeouts::limit(&state.timeouts, Operation::Read, READ_LIMIT);
-        let work = connection.api.service_with_secrets(&id);
-        let outcome = self.session.within(limit, work).await;
-        match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
+        let outcome = self.session.within(limit, seen(&connection, &id, &state)).await;
+        let overdue = || Err(refresh::overdue(Operation::Read, &id));
+        match outcome.unwrap_or_else(overdue) {
             Ok(service) => {
                 if let Some(reason) = observe::failure(&service) {
                     report::fork::restore_has_failed(diags, &id, &reason);
@@ -241,7 +236,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, source_id) = planned.service().zip(planned.source())?;
         let now = self.session.clock.now();
         // Time has passed since the plan: what could be restored then may be out of the window now.
@@ -276,7 +271,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let id = planned.service()?;
         self.change(diags, &connection, (&id, &prior, &planned)).await?;
         if prior.is_restoring() {
@@ -284,14 +279,14 @@ impl Resource for Forks {
             return state.map(|state| (state, None));
         }
         let mut last = None;
-        if planned.plan != prior.plan {
+        if planned.plan != prior.plan || moves_vpc(&prior, &planned) {
             let limit = timeouts::limit(&planned.timeouts, Operation::Update, UPDATE_LIMIT);
             let end = wait::restored(&self.session, &connection, &id, limit, &mut last).await;
             if end != End::Complete {
                 report::fork::change_goes_on(diags, &id);
             }
         } else if planned.service_uri.is_unknown() {
-            let service = connection.api.service_with_secrets(&id).await;
+            let service = connection.api.service_with_secrets_now(&id).await;
             last = Some(service.map_err(|e| report::client_error(diags, At::Block, &e)).ok()?);
         }
         Some((observe::applied(planned, last.as_ref()), None))
@@ -304,7 +299,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<()> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let id = prior.service()?;
         if let Err(error) = connection.api.delete(&id).await {
             report::client_error(diags, At::Block, &error);
@@ -329,13 +324,61 @@ impl Resource for Forks {
         diags: &mut Diagnostics,
         id: String,
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let fork = import::import(diags, &connection.api, &id).await?;
         Some((fork, Some(Private { imported: true })))
     }
 }
 
-impl Extra for Forks {}
+impl Extra for Forks {
+    fn upgrade_state(
+        &self,
+        _: &mut Diagnostics,
+        _from: i64,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        // There is one former version; whoever adds another looks at `_from`.
+        Some(former::upgraded(state))
+    }
+
+    fn move_state(
+        &self,
+        diagnostics: &mut Diagnostics,
+        from_type: &str,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        let moved = former::moved(from_type, &state);
+        if moved.is_none() {
+            report::fork::not_movable(diagnostics, from_type);
+        }
+        moved
+    }
+
+    /// As after an import: the configuration may fill in what the state does not know.
+    fn private_after_move(&self) -> serde_json::Value {
+        serde_json::to_value(Private { imported: true }).unwrap_or_default()
+    }
+}
+
+/// What the API says of a fork, without its secrets where they are not wanted in the state.
+async fn seen(
+    connection: &Connection,
+    id: &ServiceId,
+    state: &Fork,
+) -> Result<Arc<Service>, ClientError> {
+    let is_hidden = state.expose_credentials.known() == Some(&false);
+    // Host and port come with the secrets; once they are known, nobody needs these.
+    if is_hidden && !state.service_host.is_null() {
+        connection.api.service(id).await
+    } else {
+        connection.api.service_with_secrets(id).await
+    }
+}
+
+/// Whether a change moves the fork to another VPC. A line that is removed leaves it where it is.
+fn moves_vpc(prior: &Fork, planned: &Fork) -> bool {
+    planned.project_vpc_id.known().is_some() && planned.project_vpc_id != prior.project_vpc_id
+}
 
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &Fork, verb: &str) {

@@ -20,7 +20,7 @@ use crate::{
 use tf_provider::Diagnostics;
 
 /// Reports everything that is wrong. What is unknown is left for later.
-pub(super) fn validate(diagnostics: &mut Diagnostics, config: &Fork) {
+pub(in crate::provider) fn validate(diagnostics: &mut Diagnostics, config: &Fork) {
     names::validate(diagnostics, "project", &config.project, ProjectName::parse);
     names::validate(diagnostics, "service_name", &config.service_name, ServiceName::parse);
     names::validate(diagnostics, "source_project", &config.source_project, ProjectName::parse);

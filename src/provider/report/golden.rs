@@ -54,7 +54,11 @@ fn violations() -> Vec<Violation> {
         },
         Violation::TypeWithoutSecondaryBackups { service_type: "kafka".to_owned() },
         Violation::NotATime { text: "yesterday".to_owned() },
-        Violation::TimeInFuture { target: time("10:00:00"), now: time("09:30:00"), window: window() },
+        Violation::TimeInFuture {
+            target: time("10:00:00"),
+            now: time("09:30:00"),
+            window: window(),
+        },
         Violation::TimeOutsideWindow {
             target: time("06:00:00"),
             nearest: time("07:00:00"),
@@ -170,8 +174,11 @@ fn of_reads(d: &mut Diagnostics) {
 fn show(out: &mut String, severity: &str, diagnostic: &Diagnostic) {
     let place = diagnostic.attribute.to_string();
     let place = if place.is_empty() { "the block".to_owned() } else { place };
-    writeln!(out, "{severity} at {place}: {}\n    {}\n", diagnostic.summary, diagnostic.detail)
-        .unwrap();
+    writeln!(out, "{severity} at {place}: {}", diagnostic.summary).unwrap();
+    if !diagnostic.detail.is_empty() {
+        writeln!(out, "    {}", diagnostic.detail).unwrap();
+    }
+    out.push('\n');
 }
 
 #[test]
@@ -226,7 +233,8 @@ fn every_function_that_tells_something_is_in_the_golden_file() {
 #[test]
 fn diagnostics_are_made_nowhere_else() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider");
-    let ways = ["Diagnostic {", "Diagnostic::", ".errors.", ".warnings.", "root_error", "root_warn"];
+    let ways =
+        ["Diagnostic {", "Diagnostic::", ".errors.", ".warnings.", "root_error", "root_warn"];
     let more = ["error_short", "warning_short", "function_error", "add_error", "add_warning"];
     for (path, code) in sources(&dir).iter().filter(|(path, _)| !path.contains("/report/")) {
         for way in ways.iter().chain(&more) {

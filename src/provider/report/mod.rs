@@ -1,12 +1,12 @@
 //! What people are told: where, what is wrong, and how to put it right. No other place in the provider
 //! makes a diagnostic, so that `golden.rs` can show them all.
 
-pub mod settings;
-pub mod region;
-pub mod fork;
-pub mod refresh;
-pub mod reading;
 pub mod argument;
+pub mod fork;
+pub mod reading;
+pub mod refresh;
+pub mod region;
+pub mod settings;
 
 #[cfg(test)]
 mod golden;
