@@ -102,5 +102,6 @@ fn region_range(cloud: &CloudName, region: &RegionView) -> Option<RegionRange> {
         exact: Some(last.exact),
         latest_lsn: region.catalog.frontier.as_ref().map(|frontier| frontier.lsn.to_string()),
         lag_seconds: region.lag_seconds,
+        base_backups: Vec::new(),
     })
 }

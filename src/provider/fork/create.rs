@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// Why there is no fork.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CreateError {
+pub(in crate::provider) enum CreateError {
     /// The API failed or refused.
     #[error(transparent)]
     Api(#[from] ClientError),
@@ -35,14 +35,14 @@ pub(super) enum CreateError {
 
 /// A fork that exists.
 #[derive(Debug)]
-pub(super) struct Created {
-    pub(super) service: Service,
+pub(in crate::provider) struct Created {
+    pub(in crate::provider) service: Service,
     /// An earlier attempt had made it.
-    pub(super) adopted: bool,
+    pub(in crate::provider) adopted: bool,
 }
 
 /// The request. `moment` is the moment to restore, if one is sent.
-pub(super) fn request(
+pub(in crate::provider) fn request(
     planned: &Fork,
     id: &ServiceId,
     source_id: &ServiceId,
@@ -72,7 +72,7 @@ pub(super) fn request(
 }
 
 /// Creates the fork, or adopts one of the same origin.
-pub(super) async fn create(
+pub(in crate::provider) async fn create(
     api: &Api,
     planned: &Fork,
     id: &ServiceId,
@@ -86,7 +86,7 @@ pub(super) async fn create(
     if !matches!(error, ClientError::Conflict { .. }) && !error.maybe_done() {
         return Err(error.into());
     }
-    let Ok(service) = api.service_with_secrets(id).await else { return Err(error.into()) };
+    let Ok(service) = api.service_with_secrets_now(id).await else { return Err(error.into()) };
     let difference = same_origin(planned, &service, body.cloud.as_deref()).and_then(|()| {
         match wait::progress(&service) {
             Progress::Failed(reason) => Err(format!("its restore has failed ({reason})")),
@@ -103,7 +103,7 @@ pub(super) async fn create(
 ///
 /// # Errors
 /// What is different.
-pub(super) fn same_origin(
+pub(in crate::provider) fn same_origin(
     planned: &Fork,
     service: &Service,
     cloud: Option<&str>,
