@@ -52,6 +52,10 @@ pub struct CatalogBackup {
     pub size_bytes: u64,
     /// Size of its own objects, in bytes.
     pub stored_bytes: u64,
+    /// Segments of the gapless log behind it.
+    pub log_segments: u64,
+    /// Size of their objects, in bytes.
+    pub log_bytes: u64,
     /// Whether it needs an earlier backup.
     pub incremental: bool,
     /// Why it is not complete: missing or wrong objects, the first few.

@@ -153,8 +153,7 @@ impl Writer<'_> {
     }
 
     fn import(&mut self, path: &str, directory: &str) -> String {
-        let block =
-            self.example(path, &format!("{directory}/import-by-string-id.tf"), "terraform");
+        let block = self.example(path, &format!("{directory}/import-by-string-id.tf"), "terraform");
         let command = self.example(path, &format!("{directory}/import.sh"), "shell");
         format!(
             "## Import\n\nWith an `import` block (Terraform 1.5 and later):\n\n{block}\n\
