@@ -26,6 +26,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine/replicate/plan.rs",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
+    (
+        "engine/replicate/prune.rs",
+        &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
+    ),
     ("engine/http", &["engine::http", "engine::app", "engine::error", "api", "domain", "sys"]),
 ];
 
@@ -50,6 +54,7 @@ const PURE: &[&str] = &[
     "catalog/repository.rs",
     "catalog/runs.rs",
     "replicate/plan.rs",
+    "replicate/prune.rs",
 ];
 const IMPURE: &[&str] =
     &["async fn", ".await", "tokio::", "std::fs", "std::env", "std::net", "Clock"];

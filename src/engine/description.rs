@@ -146,6 +146,7 @@ pub fn adopt(
                     primary: description.primary,
                     copy: description.copy,
                 }),
+                copy_retention: None,
             },
             regions: Vec::new(),
         });
@@ -178,6 +179,7 @@ mod tests {
             cloud: CloudName::parse("aws-eu-west-1").unwrap(),
             plan: "startup-4".to_owned(),
             backup: Some(BackupSettings { primary: place("a"), copy: place("b") }),
+            copy_retention: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
 use crate::{
-    domain::{fork::ForkPhase, ids::ServiceId},
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId},
     engine::{
         config::ForkSettings,
         error::chain,
@@ -91,6 +91,15 @@ impl ForkJobs {
     #[must_use]
     pub fn is_taken(&self, id: &ServiceId) -> bool {
         self.lock().contains_key(id)
+    }
+
+    /// Whether a fork is being made from the copy of `source` in `region`.
+    #[must_use]
+    pub fn is_forking(&self, source: &ServiceId, region: &CloudName) -> bool {
+        self.lock().values().any(|entry| {
+            let fork = &entry.fork;
+            fork.source == *source && fork.region == *region && !fork.phase.is_final()
+        })
     }
 
     /// A port that no fork has and that is free now.

@@ -177,16 +177,29 @@ impl BlobStore for LocalStore {
         }
         let staged = Staged(self.stage(key, size_bytes, body).await?);
         let parent = path.parent().unwrap_or(&self.root).to_owned();
-        make_dirs(&self.root, &parent).map_err(fault)?;
-        match mode {
-            PutMode::IfAbsent => fs::hard_link(&staged.0, &path).map_err(fault)?,
-            PutMode::Replace => fs::rename(&staged.0, &path).map_err(fault)?,
-        }
+        let place = || {
+            make_dirs(&self.root, &parent)?;
+            match mode {
+                PutMode::IfAbsent => fs::hard_link(&staged.0, &path),
+                PutMode::Replace => fs::rename(&staged.0, &path),
+            }
+        };
+        // A deletion may take the directory away between its making and its use: once more, then.
+        place()
+            .or_else(|e| if e.kind() == io::ErrorKind::NotFound { place() } else { Err(e) })
+            .map_err(fault)?;
         sync_dir(&parent).map_err(fault)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let removed = fs::remove_file(self.path(key)).map_err(|e| self.fault("deleting", key, e));
+        let path = self.path(key);
+        let removed = fs::remove_file(&path).map_err(|e| self.fault("deleting", key, e));
+        // Directories are no objects: those that hold nothing any more go, too.
+        for dir in path.ancestors().skip(1).take_while(|dir| *dir != self.root) {
+            if fs::remove_dir(dir).is_err() {
+                break;
+            }
+        }
         if matches!(removed, Err(StoreError::NotFound(_))) { Ok(()) } else { removed }
     }
 

@@ -91,12 +91,16 @@ impl App {
             intend(&state, &adopted)?;
             settings.services.push(adopted.service);
         }
+        let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
+        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
+        let jobs = forks.clone();
         let shared = Shared {
             clock: clock.clone(),
             state: state.clone(),
             views: Arc::clone(&views),
             stop: stop.clone(),
             full_scan_interval: settings.full_scan_interval,
+            is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {
@@ -106,8 +110,6 @@ impl App {
                 replicators.insert(service.id.clone(), Arc::new(replicator));
             }
         }
-        let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
-        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
         let change = tokio::sync::Mutex::default();
         Ok(Arc::new(Self {
             settings,

@@ -257,7 +257,11 @@ impl Reader {
         read_small(&*self.store, &key).await
     }
 
-    async fn manifest(
+    /// What a backup needs, whether the catalogue lists it or not; `None` without a manifest.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn manifest(
         &mut self,
         repository: &Repository,
         stanza: &str,

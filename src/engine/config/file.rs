@@ -53,6 +53,14 @@ pub(super) struct ServiceTable {
     pub(super) cloud: Spanned<String>,
     pub(super) plan: String,
     pub(super) backup: Option<BackupTable>,
+    pub(super) copy_retention: Option<RetentionTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionTable {
+    pub(super) expired_after: Spanned<String>,
+    pub(super) keep_restorable: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod services;
 mod units;
 
 use crate::{
@@ -73,6 +74,17 @@ pub struct ServiceSettings {
     pub plan: String,
     /// Where its backups lie; `None` for types without backup to another region.
     pub backup: Option<BackupSettings>,
+    /// When expired backups leave the copies; `None` means never.
+    pub copy_retention: Option<RetentionSettings>,
+}
+
+/// When expired backups leave a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Grace time after a backup has left the copy's catalogue.
+    pub expired_after: Duration,
+    /// Restorable backups that must be listed before anything is removed.
+    pub keep_restorable: usize,
 }
 
 /// Where a service's backups lie.

@@ -7,7 +7,7 @@
 //! 3. Each target is looked at again: what is published was seen in the copy.
 
 use crate::{
-    domain::{cloud::CloudName, window::RestoreRange},
+    domain::{cloud::CloudName, ids::ServiceId, window::RestoreRange},
     engine::{
         catalog::{
             build::{self, Evidence},
@@ -15,7 +15,6 @@ use crate::{
             observe::{Look, Observed, Reader},
         },
         config::ServiceSettings,
-        description::Description,
         error::chain,
         replicate::{
             execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
@@ -28,9 +27,10 @@ use crate::{
     store::StoreError,
     sys::clock::Clock,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -41,11 +41,11 @@ use tracing::{info, warn};
 /// Problems that are kept for people of one pass.
 const PROBLEMS_MAX: usize = 20;
 
-/// A description is for people and for adoption: its ranges may be this old.
-const DESCRIBE_EVERY: TimeDelta = TimeDelta::minutes(1);
+/// Asks whether a fork is being made from the copy of a service in a region.
+pub type IsForking = dyn Fn(&ServiceId, &CloudName) -> bool + Send + Sync;
 
 /// What all passes share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shared {
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -57,16 +57,24 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// How often everything is listed.
     pub full_scan_interval: Duration,
+    /// Whether the copy must stay as it is for now.
+    pub is_forking: Arc<IsForking>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// Replicates one service.
 #[derive(Debug)]
 pub struct Replicator {
-    service: ServiceSettings,
+    pub(super) service: ServiceSettings,
     /// None for a service that is known from its copy alone.
     source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Target>,
-    shared: Shared,
+    pub(super) shared: Shared,
     /// On the monotonic clock.
     last_full_scan: Mutex<Option<Duration>>,
     /// Woken when there is something to do.
@@ -75,27 +83,32 @@ pub struct Replicator {
 
 /// One region that could hold a copy.
 #[derive(Debug)]
-struct Target {
-    reader: Mutex<Reader>,
-    data: Mutex<DataLane>,
+pub(super) struct Target {
+    pub(super) reader: Mutex<Reader>,
+    pub(super) data: Mutex<DataLane>,
     progress: Arc<Progress>,
 }
 
 /// The copying of base backups into one region.
 #[derive(Debug, Default)]
-struct DataLane {
+pub(super) struct DataLane {
     task: Option<tokio::task::JoinHandle<Vec<CopyError>>>,
     stop: CancellationToken,
     problems: Vec<String>,
     /// Keys in the copy whose contents are known to be wrong.
     damaged: BTreeSet<String>,
     /// Whether files of base backups were written since they were listed.
-    relist: bool,
+    pub(super) relist: bool,
     /// When the copy's store was described last, and with which ranges.
-    described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
+    pub(super) described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
 }
 
 impl Target {
+    /// Whether files of base backups are being copied.
+    pub(super) async fn is_copying(&self) -> bool {
+        self.data.lock().await.task.is_some()
+    }
+
     /// How much is to be listed of the copy.
     async fn extent(&self, full: bool) -> Extent {
         let mut lane = self.data.lock().await;
@@ -165,7 +178,10 @@ impl Replicator {
                 worked |= self.copy(target, sides, source, look, &mut problems).await;
             }
             let source = source.as_ref().map(|(_, look)| look);
-            self.publish(cloud, target, source, problems).await;
+            let observed = self.publish(cloud, target, source, problems).await;
+            if let (true, Some(source), Some(observed)) = (full, source, observed) {
+                self.prune(cloud, target, source, &observed).await;
+            }
         }
         worked
     }
@@ -276,7 +292,7 @@ impl Replicator {
         target: &Target,
         source: Option<&Look>,
         mut problems: Vec<String>,
-    ) {
+    ) -> Option<Observed> {
         let extent = target.extent(false).await;
         let observed = target.reader.lock().await.observe(extent).await;
         let now = self.shared.clock.now();
@@ -289,7 +305,7 @@ impl Replicator {
                     let region = view.regions.entry(cloud.clone()).or_default();
                     (region.error, region.problems) = (Some(text), problems);
                 });
-                return;
+                return None;
             }
         };
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
@@ -302,7 +318,7 @@ impl Replicator {
                 "the restore window has changed");
         }
         let view = RegionView {
-            catalog: Arc::new(observed.catalog),
+            catalog: Arc::new(observed.catalog.clone()),
             seen_at: Some(now),
             error: None,
             problems,
@@ -314,35 +330,14 @@ impl Replicator {
             service.regions.insert(cloud.clone(), view);
         });
         self.describe(target, ranges).await;
-    }
-
-    /// Keeps the description in the copy's store up to date, at most once in a while.
-    async fn describe(&self, target: &Target, ranges: Vec<RestoreRange>) {
-        let now = self.shared.clock.now();
-        let mut lane = target.data.lock().await;
-        let fresh = lane
-            .described
-            .as_ref()
-            .is_some_and(|(at, before)| *before == ranges || now - *at < DESCRIBE_EVERY);
-        if fresh {
-            return;
-        }
-        let Some(description) = Description::of(&self.service, &ranges, now) else { return };
-        let store = target.reader.lock().await.store().clone();
-        match description.write(&*store).await {
-            Ok(()) => lane.described = Some((now, ranges)),
-            Err(error) => {
-                warn!(service = %self.service.id, error = %chain(&error),
-                    "the description of a copy cannot be written");
-            }
-        }
+        Some(observed)
     }
 
     /// How far the copy's log is behind. Without the primary: since it was last in step.
     fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
         let now = self.shared.clock.now();
         let since = match source {
-            Some(source) => plan::behind_since(&source.repository, &target.repository),
+            Some(source) => plan::behind_since(source, target),
             None => match self.shared.state.in_step_at(&self.service.id, cloud) {
                 Ok(in_step) => Some(in_step?),
                 Err(error) => {

@@ -9,6 +9,17 @@ use std::collections::BTreeMap;
 pub struct Manifest {
     /// Key and what is known of its size.
     pub objects: BTreeMap<String, ExpectedSize>,
+    /// The log that makes the backup consistent.
+    pub log: Option<LogPlace>,
+}
+
+/// Where the log of a backup begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Directory of the cluster, such as `15-1`.
+    pub archive: String,
+    /// Name of the first segment.
+    pub start: String,
 }
 
 /// What a manifest says about an object's size.
@@ -52,8 +63,9 @@ impl Manifest {
     /// # Errors
     /// [`InfoFileError`].
     pub fn read(stanza: &str, label: &str, bytes: &[u8]) -> Result<Self, InfoFileError> {
-        let mut manifest = Self::default();
-        for file in stored_files(stanza, label, bytes)? {
+        let parsed = parse(stanza, label, bytes)?;
+        let mut manifest = Self { log: parsed.log, ..Self::default() };
+        for file in parsed.files {
             if !file.bundled {
                 manifest.objects.insert(file.key, ExpectedSize::Exactly(file.size_bytes));
                 continue;
@@ -77,9 +89,19 @@ pub fn stored_files(
     label: &str,
     bytes: &[u8],
 ) -> Result<Vec<StoredFile>, InfoFileError> {
+    parse(stanza, label, bytes).map(|parsed| parsed.files)
+}
+
+struct Parsed {
+    files: Vec<StoredFile>,
+    log: Option<LogPlace>,
+}
+
+fn parse(stanza: &str, label: &str, bytes: &[u8]) -> Result<Parsed, InfoFileError> {
     let file = format!("{label}/backup.manifest");
     let mut extension = "";
     let mut files: Vec<(&str, Value)> = Vec::new();
+    let (mut start, mut db_id, mut version) = (None, None, None);
     info_file::read(&file, bytes, |entry| {
         match (entry.section, entry.key) {
             ("backup:option", "option-compress-type") => {
@@ -91,6 +113,9 @@ pub fn stored_files(
                     _ => "",
                 };
             }
+            ("backup", "backup-archive-start") => start = entry.value.as_str().map(str::to_owned),
+            ("backup:db", "db-id") => db_id = entry.value.as_u64(),
+            ("backup:db", "db-version") => version = entry.value.as_str().map(str::to_owned),
             ("target:file", name) => files.push((name, entry.value)),
             _ => {}
         }
@@ -105,7 +130,10 @@ pub fn stored_files(
             stored.push(stored_file(stanza, label, extension, name, value, size));
         }
     }
-    Ok(stored)
+    let log = start
+        .zip(version.zip(db_id))
+        .map(|(start, (version, db_id))| LogPlace { archive: format!("{version}-{db_id}"), start });
+    Ok(Parsed { files: stored, log })
 }
 
 fn stored_file(

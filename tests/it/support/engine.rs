@@ -23,6 +23,7 @@ type = "pg"
 cloud = "aws-eu-west-1"
 plan = "startup-4"
 backup = { format = "pgbackrest", stanza = "orders", path = "pgbackrest" }
+#retention
 
 [[service]]
 project = "demo"
@@ -41,6 +42,7 @@ pub(crate) struct World {
     fork_ports: String,
     disk_reserve: String,
     copy_only: bool,
+    retention: &'static str,
     engine: Option<Child>,
     binary: PathBuf,
 }
@@ -79,6 +81,7 @@ impl World {
             fork_ports: format!("{first}-{}", first.saturating_add(9)),
             disk_reserve: "16MiB".to_owned(),
             copy_only: false,
+            retention: "",
             engine: None,
             binary,
             place,
@@ -96,6 +99,11 @@ impl World {
 
     pub(crate) fn fork_ports(&mut self, ports: &str) {
         ports.clone_into(&mut self.fork_ports);
+    }
+
+    /// What expired backups leave the copy by.
+    pub(crate) fn retention(&mut self, setting: &'static str) {
+        self.retention = setting;
     }
 
     pub(crate) fn disk_reserve(&mut self, size: &str) {
@@ -140,7 +148,8 @@ impl World {
                 format!("[[region]]\ncloud = \"{cloud}\"\nstore = \"file://{}\"\n", store.display())
             })
             .collect();
-        let services = if self.copy_only { "" } else { SERVICES };
+        let services = SERVICES.replace("#retention", self.retention);
+        let services = if self.copy_only { "" } else { services.as_str() };
         let text = format!(
             "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
