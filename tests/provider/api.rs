@@ -39,6 +39,8 @@ pub(crate) struct State {
     /// Why copying is paused.
     pub(crate) paused: Option<String>,
     pub(crate) lag_seconds: u64,
+    /// The last restorable moment.
+    pub(crate) end: String,
     /// Statuses of the next answers, with their `Retry-After`.
     pub(crate) failures: VecDeque<(u16, Option<u32>)>,
     /// How long each answer takes.
@@ -62,6 +64,7 @@ impl State {
             is_empty: false,
             paused: None,
             lag_seconds: 4,
+            end: END.to_owned(),
             failures: VecDeque::new(),
             delay: Duration::ZERO,
             requests: Vec::new(),
