@@ -55,7 +55,7 @@ impl State {
         Self {
             services: BTreeMap::from([("orders".to_owned(), service("orders", "RUNNING"))]),
             forks: BTreeMap::new(),
-            restore_takes: Duration::from_millis(300),
+            restore_takes: Duration::ZERO,
             polls_until_ready: 0,
             restore_fails: false,
             regions_max: 3,

@@ -29,7 +29,6 @@ fn many_services_cost_few_requests() {
 #[test]
 fn a_refresh_of_60_mixed_resources_asks_no_more_than_once_per_service() {
     let api = Api::start();
-    api.with(|state| state.restore_takes = Duration::ZERO);
     api.add_services((0..20).map(|n| format!("svc-{n}")));
     let many = |text: String| text.replace("provider  ", "count = 20\n  provider  ");
     let regions = many(region("a", "aws-eu-central-1"))
