@@ -3,6 +3,7 @@
 pub mod backup_region;
 pub mod config;
 pub mod data;
+pub mod docs;
 pub mod duration;
 pub mod ephemeral;
 pub mod fork;

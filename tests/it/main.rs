@@ -3,5 +3,6 @@
 
 mod acceptance;
 mod api;
+mod drills;
 mod faults;
 mod support;
