@@ -1,6 +1,6 @@
 //! What the fake API answers to each request.
 
-use crate::api::{END, PASSWORD, START, State, service};
+use crate::api::{PASSWORD, START, State, service};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -121,15 +121,15 @@ fn backups(state: &State, name: &str) -> Value {
 
 fn window(state: &State, cloud: &Value) -> Value {
     let mut window = json!({"cloud": cloud, "region": "r",
-        "pitr_range_start": START, "pitr_range_end": END});
+        "pitr_range_start": START, "pitr_range_end": state.end});
     if state.has_additions {
         let log = |name: &str, segments: u64| {
-            json!({"backup_name": name, "pitr_range_start": START, "pitr_range_end": END,
+            json!({"backup_name": name, "pitr_range_start": START, "pitr_range_end": state.end,
                 "log_segments": segments, "log_bytes": segments * 16_777_216})
         };
         window["exact"] = true.into();
         window["lag_seconds"] = state.lag_seconds.into();
-        window["ranges"] = json!([{"start": START, "end": END, "exact": true}]);
+        window["ranges"] = json!([{"start": START, "end": state.end, "exact": true}]);
         window["base_backups"] = json!([log("base-1", 41), log("base-2", 17)]);
     }
     window
@@ -200,7 +200,7 @@ fn create(state: &mut State, body: &Value) -> (u16, Value) {
         return error(400, "No valid backups for service");
     }
     if let Some(time) = config["recovery_target_time"].as_str()
-        && (time.len() > 32 || time < START || time > END)
+        && (time.len() > 32 || time < START || time > state.end.as_str())
     {
         return error(400, "Invalid input: recovery_target_time cannot be restored");
     }

@@ -39,6 +39,8 @@ pub(crate) struct State {
     /// Why copying is paused.
     pub(crate) paused: Option<String>,
     pub(crate) lag_seconds: u64,
+    /// The last restorable moment.
+    pub(crate) end: String,
     /// Statuses of the next answers, with their `Retry-After`.
     pub(crate) failures: VecDeque<(u16, Option<u32>)>,
     /// How long each answer takes.
@@ -53,7 +55,7 @@ impl State {
         Self {
             services: BTreeMap::from([("orders".to_owned(), service("orders", "RUNNING"))]),
             forks: BTreeMap::new(),
-            restore_takes: Duration::from_millis(300),
+            restore_takes: Duration::ZERO,
             polls_until_ready: 0,
             restore_fails: false,
             regions_max: 3,
@@ -62,6 +64,7 @@ impl State {
             is_empty: false,
             paused: None,
             lag_seconds: 4,
+            end: END.to_owned(),
             failures: VecDeque::new(),
             delay: Duration::ZERO,
             requests: Vec::new(),

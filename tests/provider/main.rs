@@ -11,6 +11,7 @@ mod efficiency;
 mod functions;
 mod journeys;
 mod outages;
+mod rows;
 mod secrets;
 mod terraform;
 mod traps;

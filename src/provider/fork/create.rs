@@ -131,3 +131,56 @@ pub(in crate::provider) fn same_origin(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{
+        fork::{
+            observe::tests::service,
+            outlook::{Outlook, RegionCopy},
+        },
+        names,
+        value::Tf,
+    };
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn checked() -> Checked {
+        let cloud = crate::domain::cloud::CloudName::parse("aws-eu-central-1").unwrap();
+        let copy = RegionCopy { cloud, window: Default::default(), bases: Vec::new() };
+        let source = Arc::new(service("RUNNING", json!({})));
+        Checked { source, copy, outlook: None::<Outlook> }
+    }
+
+    fn body(planned: &Fork, source: &str, moment: Option<&str>) -> Value {
+        let id = names::import_id("demo/orders-dr").unwrap().0;
+        let source = names::import_id(source).unwrap().0;
+        let moment = moment.map(|text| target_time::parse(text).unwrap());
+        serde_json::to_value(request(planned, &id, &source, &checked(), moment)).unwrap()
+    }
+
+    #[test]
+    fn the_request_carries_what_is_set_and_nothing_else() {
+        let plain = body(&Fork::default(), "demo/orders", None);
+        let expect = json!({"service_name": "orders-dr", "service_type": "pg",
+            "plan": "startup-4", "cloud": "aws-eu-central-1",
+            "user_config": {"service_to_fork_from": "orders"}});
+        assert_eq!(plain, expect);
+        let planned = Fork {
+            plan: "business-8".into(),
+            termination_protection: Tf::Known(true),
+            project_vpc_id: "7b1".into(),
+            copy_tags: Tf::Known(true),
+            ..Fork::default()
+        };
+        let full = body(&planned, "other/orders", Some("2026-11-23 08:41:12.250+01:00"));
+        let config = json!({"service_to_fork_from": "orders", "project_to_fork_from": "other",
+            "recovery_target_time": "2026-11-23T07:41:12.250000Z"});
+        assert_eq!(full["user_config"], config);
+        assert!(full["user_config"]["recovery_target_time"].as_str().unwrap().len() <= 32);
+        assert_eq!((&full["plan"], &full["project_vpc_id"]), (&json!("business-8"), &json!("7b1")));
+        let flags = (&full["copy_tags"], &full["termination_protection"]);
+        assert_eq!(flags, (&json!(true), &json!(true)));
+    }
+}

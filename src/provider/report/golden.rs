@@ -235,7 +235,9 @@ fn diagnostics_are_made_nowhere_else() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider");
     let ways = ["Diagnostic {", "Diagnostic::", "errors.push", "warnings.push", "errors.extend"];
     let more = ["root_error", "root_warning", "_short(", "function_error", "add_error", "add_warn"];
-    for (path, code) in sources(&dir).iter().filter(|(path, _)| !path.contains("/report/")) {
+    // The pages are rendered while developing, and tell Terraform nothing.
+    let tells = |path: &str| !path.contains("/report/") && !path.contains("/docs/");
+    for (path, code) in sources(&dir).iter().filter(|(path, _)| tells(path)) {
         for way in ways.iter().chain(&more) {
             assert!(!code.contains(way), "{path} makes a diagnostic with `{way}`");
         }
