@@ -68,6 +68,8 @@ const VOLATILE: &str = "~> What this reads may change at any time. In an output 
 a value makes every plan show a change; use it in a `check` block, a `precondition`, or read it with \
 `terraform console`.";
 
+const FUNCTION: &str = "-> Provider functions need Terraform 1.8 or OpenTofu 1.7. They ask no API.";
+
 /// Everything that has a page, and the examples that each needs.
 ///
 /// # Errors
@@ -153,8 +155,7 @@ impl Writer<'_> {
     }
 
     fn import(&mut self, path: &str, directory: &str) -> String {
-        let block =
-            self.example(path, &format!("{directory}/import-by-string-id.tf"), "terraform");
+        let block = self.example(path, &format!("{directory}/import-by-string-id.tf"), "terraform");
         let command = self.example(path, &format!("{directory}/import.sh"), "shell");
         format!(
             "## Import\n\nWith an `import` block (Terraform 1.5 and later):\n\n{block}\n\
@@ -179,7 +180,7 @@ impl Writer<'_> {
         }
         let mut text = vec![
             front_matter(&format!("{name} Function - btar"), Some(""), summary),
-            format!("# {name} (Function)\n\n{description}\n"),
+            format!("# {name} (Function)\n\n{description}\n\n{FUNCTION}\n"),
             format!("## Example Usage\n\n{example}"),
             signature(name, function),
         ];
@@ -240,7 +241,7 @@ fn signature(name: &str, function: &Function) -> String {
     let mut list: Vec<String> = function.parameters.iter().map(word).collect();
     list.extend(function.variadic_parameter.iter().map(|p| format!("{}...", word(p))));
     let result = type_name(&function.return_type).to_lowercase();
-    format!("## Signature\n\n```text\n{name}({}) {result}\n```\n", list.join(", "))
+    format!("## Signature\n\n```text\nprovider::btar::{name}({}) {result}\n```\n", list.join(", "))
 }
 
 fn arguments(function: &Function, parameters: &[&Parameter]) -> String {
