@@ -75,7 +75,7 @@ const FUNCTION: &str = "-> Provider functions need Terraform 1.8 or OpenTofu 1.7
 /// # Errors
 /// Every example and description that is missing.
 pub fn pages(document: &Document, examples: &Examples) -> Result<Vec<Page>, Vec<DocsError>> {
-    let mut writer = Writer { examples, errors: Vec::new() };
+    let mut writer = Writer { examples, missing: Vec::new() };
     let mut pages = vec![writer.index(&document.provider)];
     let each = |kind: Kind| move |(name, schema)| (kind, name, schema);
     let typed = (document.resource_schemas.iter().map(each(Kind::Resource)))
@@ -87,7 +87,7 @@ pub fn pages(document: &Document, examples: &Examples) -> Result<Vec<Page>, Vec<
     for (name, function) in &document.functions {
         pages.push(writer.function(name, function));
     }
-    if writer.errors.is_empty() { Ok(pages) } else { Err(writer.errors) }
+    if writer.missing.is_empty() { Ok(pages) } else { Err(writer.missing) }
 }
 
 /// What a type is.
@@ -113,7 +113,7 @@ impl Kind {
 
 struct Writer<'a> {
     examples: &'a Examples,
-    errors: Vec<DocsError>,
+    missing: Vec<DocsError>,
 }
 
 impl Writer<'_> {
@@ -199,7 +199,7 @@ impl Writer<'_> {
             Some(text) => format!("```{language}\n{}\n```\n", text.trim_end()),
             None => {
                 let (page, example) = (page.to_owned(), example.to_owned());
-                self.errors.push(DocsError::NoExample { page, example });
+                self.missing.push(DocsError::NoExample { page, example });
                 String::new()
             }
         }
@@ -208,7 +208,7 @@ impl Writer<'_> {
     fn require(&mut self, page: &str, name: &str, description: &str) {
         if description.trim().is_empty() {
             let (page, name) = (page.to_owned(), name.to_owned());
-            self.errors.push(DocsError::NoDescription { page, name });
+            self.missing.push(DocsError::NoDescription { page, name });
         }
     }
 
