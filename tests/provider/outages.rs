@@ -133,21 +133,3 @@ fn settings_that_are_known_after_apply_put_the_checks_off() {
     module.apply().expect(0, &[]);
     assert_eq!(module.state(REGION)["service_type"], "pg");
 }
-
-#[test]
-fn many_services_cost_few_requests() {
-    let api = Api::start();
-    {
-        let mut state = api.state.lock().unwrap();
-        for n in 0..60 {
-            let name = format!("svc-{n}");
-            state.services.insert(name.clone(), crate::api::service(&name, "RUNNING"));
-        }
-    }
-    let body = crate::journeys::region("a", "aws-eu-central-1")
-        .replace("provider  ", "count = 60\n  provider  ")
-        .replace("\"orders\"", "\"svc-${count.index}\"");
-    let module = Module::new(&api.url, &body);
-    module.plan().expect(2, &["60 to add"]);
-    assert!(api.count("GET") <= 12, "{}", api.count("GET"));
-}

@@ -140,7 +140,8 @@ impl Module {
     /// The attributes of a resource in the state.
     pub(crate) fn state(&self, address: &str) -> serde_json::Value {
         let out = self.command(&["show", "-json"]).output().unwrap();
-        let state: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|_| panic!("{}", Run::of(&out).text));
         let resources = state["values"]["root_module"]["resources"].as_array().unwrap();
         let found = resources.iter().find(|resource| resource["address"] == address);
         found.map(|resource| resource["values"].clone()).unwrap_or_default()

@@ -9,7 +9,7 @@ use crate::{
     engine::config::{
         BackupSettings, ConfigError, ForkSettings, Mistake, Region, ServiceSettings, Settings,
         Token,
-        file::{BackupTable, EngineTable, File, ForksTable, RegionTable, ServiceTable, TokenTable},
+        file::{BackupTable, File, ForksTable, RegionTable, ServiceTable, TokenTable},
         units,
     },
     layout::{BackupFormat, BackupPlace},
@@ -25,6 +25,8 @@ use toml::Spanned;
 
 /// Unix sockets of forks lie below the data directory, and their paths may have 107 bytes.
 const DATA_DIR_LENGTH_MAX: usize = 75;
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Types that this engine can replicate.
 const TYPES_WITH_BACKUP: &[&str] = &["pg"];
 
@@ -43,7 +45,8 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
     let settings = Settings {
         listen: checker.listen(&engine.listen),
         data_dir: checker.data_dir(&engine.data_dir),
-        poll_interval: checker.poll_interval(&engine),
+        poll_interval: checker.period(engine.poll_interval.as_ref(), POLL_INTERVAL),
+        full_scan_interval: checker.period(engine.full_scan_interval.as_ref(), FULL_SCAN_INTERVAL),
         user: engine.user.unwrap_or_else(|| "postgres".to_owned()),
         tokens: checker.tokens(at, &written.token),
         regions: checker.regions(&written.region),
@@ -105,12 +108,13 @@ impl Checker<'_> {
         dir.clone()
     }
 
-    fn poll_interval(&mut self, engine: &EngineTable) -> Duration {
-        let default = Duration::from_secs(2);
-        let Some(written) = &engine.poll_interval else { return default };
+    fn period(&mut self, written: Option<&Spanned<String>>, default: Duration) -> Duration {
+        let Some(written) = written else { return default };
         units::period(written.get_ref()).unwrap_or_else(|| {
-            let what =
-                format!("`{}` is not a period; write poll_interval = \"2s\"", written.get_ref());
+            let what = format!(
+                "`{}` is not a period; write a number with ms, s, m or h, such as \"2s\"",
+                written.get_ref()
+            );
             self.mistake(written.span().start, what);
             default
         })

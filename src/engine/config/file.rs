@@ -25,6 +25,7 @@ pub(super) struct EngineTable {
     pub(super) data_dir: Spanned<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) poll_interval: Option<Spanned<String>>,
+    pub(super) full_scan_interval: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

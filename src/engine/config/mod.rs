@@ -30,6 +30,8 @@ pub struct Settings {
     pub user: String,
     /// How often the stores are looked at.
     pub poll_interval: Duration,
+    /// How often everything in them is listed, and not only what is new.
+    pub full_scan_interval: Duration,
     /// Who may call the API.
     pub tokens: Vec<Token>,
     /// Clouds with their stores.

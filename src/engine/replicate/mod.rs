@@ -17,6 +17,7 @@ mod tests {
             catalog::{
                 build::is_complete,
                 index::Learned,
+                listing::Extent,
                 observe::{LogMemory, Look, Reader},
             },
             replicate::{
@@ -129,7 +130,10 @@ mod tests {
                 prefix: Key::parse(prefix).unwrap(),
             };
             let store = Arc::new(store.clone());
-            Reader::new(store, place, String::new(), Arc::new(NoMemory)).look().await.unwrap()
+            Reader::new(store, place, String::new(), Arc::new(NoMemory))
+                .look(Extent::Everything)
+                .await
+                .unwrap()
         }
 
         async fn plan(&self) -> plan::CopyPlan {

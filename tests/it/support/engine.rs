@@ -14,6 +14,23 @@ use std::{
 
 /// The token that the tests use; it opens nothing else.
 pub(crate) const TOKEN: &str = "test-token-of-the-suite";
+/// A service with backups, and one of a type that has none in another region.
+const SERVICES: &str = r#"
+[[service]]
+project = "demo"
+name = "orders"
+type = "pg"
+cloud = "aws-eu-west-1"
+plan = "startup-4"
+backup = { format = "pgbackrest", stanza = "orders", path = "pgbackrest" }
+
+[[service]]
+project = "demo"
+name = "events"
+type = "kafka"
+cloud = "aws-eu-west-1"
+plan = "business-4"
+"#;
 const TOKEN_SHA256_INPUT: &str = TOKEN;
 
 /// A place with two regions of one provider, one of another, a service and an engine.
@@ -23,6 +40,7 @@ pub(crate) struct World {
     port: u16,
     fork_ports: String,
     disk_reserve: String,
+    copy_only: bool,
     engine: Option<Child>,
     binary: PathBuf,
 }
@@ -60,6 +78,7 @@ impl World {
             port,
             fork_ports: format!("{first}-{}", first.saturating_add(9)),
             disk_reserve: "16MiB".to_owned(),
+            copy_only: false,
             engine: None,
             binary,
             place,
@@ -83,6 +102,14 @@ impl World {
         size.clone_into(&mut self.disk_reserve);
     }
 
+    /// From now on the engine knows nothing but the secondary region's store.
+    pub(crate) fn forget_all_but_the_copy(&mut self) {
+        self.kill();
+        fs::remove_dir_all(self.place.path().join("engine")).unwrap();
+        self.place.dir("engine");
+        self.copy_only = true;
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.place.path().join("btar.toml")
     }
@@ -101,23 +128,23 @@ impl World {
             .unwrap();
             String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
         };
-        let regions: String = ["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+        let clouds: &[&str] = if self.copy_only {
+            &["aws-eu-central-1"]
+        } else {
+            &["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+        };
+        let regions: String = clouds
             .iter()
             .map(|cloud| {
                 let store = self.store(cloud);
                 format!("[[region]]\ncloud = \"{cloud}\"\nstore = \"file://{}\"\n", store.display())
             })
             .collect();
+        let services = if self.copy_only { "" } else { SERVICES };
         let text = format!(
-            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\n\
+            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
-             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n\
-             {regions}\
-             [[service]]\nproject = \"demo\"\nname = \"orders\"\ntype = \"pg\"\n\
-             cloud = \"aws-eu-west-1\"\nplan = \"startup-4\"\n\
-             backup = {{ format = \"pgbackrest\", stanza = \"orders\", path = \"pgbackrest\" }}\n\
-             [[service]]\nproject = \"demo\"\nname = \"events\"\ntype = \"kafka\"\n\
-             cloud = \"aws-eu-west-1\"\nplan = \"business-4\"\n",
+             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{regions}{services}",
             self.port,
             self.place.path().display(),
             self.fork_ports,
