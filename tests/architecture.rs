@@ -27,6 +27,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
     (
+        "engine/replicate/needed_log.rs",
+        &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
+    ),
+    (
         "engine/replicate/prune.rs",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
@@ -53,6 +57,7 @@ const PURE: &[&str] = &[
     "catalog/build.rs",
     "catalog/repository.rs",
     "catalog/runs.rs",
+    "replicate/needed_log.rs",
     "replicate/plan.rs",
     "replicate/prune.rs",
 ];

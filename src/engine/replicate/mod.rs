@@ -5,6 +5,7 @@
 //! leaves nothing that the next pass does not see. The log has a lane of its own, so that a large
 //! base backup does not hold it up.
 
+mod needed_log;
 pub mod plan;
 pub mod prune;
 

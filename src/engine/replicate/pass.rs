@@ -18,6 +18,7 @@ use crate::{
         error::chain,
         replicate::{
             execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
+            needed_log,
             plan::{self, Stage},
         },
         state::State,
@@ -337,7 +338,7 @@ impl Replicator {
     fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
         let now = self.shared.clock.now();
         let since = match source {
-            Some(source) => plan::behind_since(source, target),
+            Some(source) => needed_log::behind_since(source, target),
             None => match self.shared.state.in_step_at(&self.service.id, cloud) {
                 Ok(in_step) => Some(in_step?),
                 Err(error) => {
