@@ -5,6 +5,7 @@ use crate::support::{
     engine::{TOKEN, World},
     postgres_bin, program, run,
     source::Recorded,
+    terraform::Module,
 };
 use std::{
     fs,
@@ -101,10 +102,14 @@ fn a_drill_restores_asks_and_destroys() {
 }
 
 #[test]
-fn one_apply_forks_everything_with_the_primary_gone() {
-    let (recorded, world) = lost();
+fn one_apply_forks_everything_with_the_primary_and_the_engine_gone() {
+    let (recorded, mut world) = lost();
     let marks = recorded.restorable();
     let (early, late) = (&marks[0], marks.last().unwrap());
+    // The engine's machine is gone too: a new one has the secondary region's store and nothing else.
+    world.forget_all_but_the_copy();
+    world.start();
+    world.wait_covered(&late.time);
     let example = Example::new("dr", &world);
     let forks = serde_json::json!({
         "orders-dr": {"source_service_name": "orders"},
@@ -128,6 +133,45 @@ fn one_apply_forks_everything_with_the_primary_gone() {
     example.terraform(&plan, &variables).expect("a second plan is empty");
     example.terraform(&["destroy", "-input=false", "-auto-approve"], &variables).unwrap();
     assert!(!exists(&world, "orders-dr") && !exists(&world, "orders-early"));
+}
+
+/// The shell script of the guide "Drift detection in a pipeline".
+fn drift_job() -> String {
+    let guide = include_str!("../../docs/guides/drift-detection.md");
+    let start = guide.find("#!/bin/sh").expect("the guide has the job");
+    guide[start..].split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_drift_job_of_the_guide_tells_three_outcomes_apart() {
+    let recorded = Recorded::get();
+    let mut world = World::new(&recorded);
+    world.start();
+    let region = "resource \"aiven_service_backup_region\" \"orders\" {\n  provider = btar\n  \
+                  project = \"demo\"\n  service_name = \"orders\"\n  region = \"aws-eu-central-1\"\n}\n";
+    let module = Module::new(&world.url, region);
+    assert_eq!(module.apply().code, 0);
+    let job = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", &drift_job()]).current_dir(module.path());
+        for (name, value) in module.command().get_envs() {
+            command.env(name, value.unwrap());
+        }
+        let out = command.output().unwrap();
+        (out.status.code(), both(&out))
+    };
+    let (code, text) = job();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("everything is as configured"), "{text}");
+    let off = serde_json::json!({"user_config": {"additional_backup_regions": []}});
+    assert_eq!(world.call("PUT", "/v1/project/demo/service/orders", Some(off)).status, 200);
+    let (code, text) = job();
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("aiven_service_backup_region.orders: create"), "{text}");
+    world.kill();
+    let (code, text) = job();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("this says nothing about drift"), "{text}");
 }
 
 /// The example files that a person copies name what the modules have.

@@ -5,4 +5,5 @@ mod acceptance;
 mod api;
 mod drills;
 mod faults;
+mod guide;
 mod support;

@@ -68,12 +68,14 @@ const VOLATILE: &str = "~> What this reads may change at any time. In an output 
 a value makes every plan show a change; use it in a `check` block, a `precondition`, or read it with \
 `terraform console`.";
 
+const FUNCTION: &str = "-> Provider functions need Terraform 1.8 or OpenTofu 1.7. They ask no API.";
+
 /// Everything that has a page, and the examples that each needs.
 ///
 /// # Errors
 /// Every example and description that is missing.
 pub fn pages(document: &Document, examples: &Examples) -> Result<Vec<Page>, Vec<DocsError>> {
-    let mut writer = Writer { examples, errors: Vec::new() };
+    let mut writer = Writer { examples, missing: Vec::new() };
     let mut pages = vec![writer.index(&document.provider)];
     let each = |kind: Kind| move |(name, schema)| (kind, name, schema);
     let typed = (document.resource_schemas.iter().map(each(Kind::Resource)))
@@ -85,7 +87,7 @@ pub fn pages(document: &Document, examples: &Examples) -> Result<Vec<Page>, Vec<
     for (name, function) in &document.functions {
         pages.push(writer.function(name, function));
     }
-    if writer.errors.is_empty() { Ok(pages) } else { Err(writer.errors) }
+    if writer.missing.is_empty() { Ok(pages) } else { Err(writer.missing) }
 }
 
 /// What a type is.
@@ -111,7 +113,7 @@ impl Kind {
 
 struct Writer<'a> {
     examples: &'a Examples,
-    errors: Vec<DocsError>,
+    missing: Vec<DocsError>,
 }
 
 impl Writer<'_> {
@@ -178,7 +180,7 @@ impl Writer<'_> {
         }
         let mut text = vec![
             front_matter(&format!("{name} Function - btar"), Some(""), summary),
-            format!("# {name} (Function)\n\n{description}\n"),
+            format!("# {name} (Function)\n\n{description}\n\n{FUNCTION}\n"),
             format!("## Example Usage\n\n{example}"),
             signature(name, function),
         ];
@@ -197,7 +199,7 @@ impl Writer<'_> {
             Some(text) => format!("```{language}\n{}\n```\n", text.trim_end()),
             None => {
                 let (page, example) = (page.to_owned(), example.to_owned());
-                self.errors.push(DocsError::NoExample { page, example });
+                self.missing.push(DocsError::NoExample { page, example });
                 String::new()
             }
         }
@@ -206,7 +208,7 @@ impl Writer<'_> {
     fn require(&mut self, page: &str, name: &str, description: &str) {
         if description.trim().is_empty() {
             let (page, name) = (page.to_owned(), name.to_owned());
-            self.errors.push(DocsError::NoDescription { page, name });
+            self.missing.push(DocsError::NoDescription { page, name });
         }
     }
 
@@ -239,7 +241,7 @@ fn signature(name: &str, function: &Function) -> String {
     let mut list: Vec<String> = function.parameters.iter().map(word).collect();
     list.extend(function.variadic_parameter.iter().map(|p| format!("{}...", word(p))));
     let result = type_name(&function.return_type).to_lowercase();
-    format!("## Signature\n\n```text\n{name}({}) {result}\n```\n", list.join(", "))
+    format!("## Signature\n\n```text\nprovider::btar::{name}({}) {result}\n```\n", list.join(", "))
 }
 
 fn arguments(function: &Function, parameters: &[&Parameter]) -> String {
