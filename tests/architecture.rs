@@ -45,6 +45,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("axum::", &["engine/http/"]),
     ("rusqlite::", &["engine/state/"]),
     ("tokio_postgres::", &["engine/fork/server.rs"]),
+    ("object_store::", &["store/cloud/"]),
     ("process::Command", &["engine/fork/process.rs", "engine/privilege.rs"]),
 ];
 

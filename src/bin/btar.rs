@@ -9,7 +9,10 @@ use btar::{
         serve, status_text,
         verify::{self, Copy, Depth},
     },
-    sys::{clock::SystemClock, telemetry},
+    sys::{
+        clock::{Clock, SystemClock},
+        telemetry,
+    },
 };
 use clap::Parser;
 use std::{
@@ -151,16 +154,16 @@ fn verify(
         .enable_all()
         .build()
         .context("starting the runtime failed")?;
-    let copies: Vec<Copy> = verify::copies(&settings)?
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let copies: Vec<Copy> = verify::copies(&settings, &clock)?
         .into_iter()
         .filter(|copy| service.is_none_or(|service| copy.service.to_string() == service))
         .filter(|copy| region.is_none_or(|region| copy.region.as_str() == region))
         .collect();
     anyhow::ensure!(!copies.is_empty(), "there is no such copy in the configuration");
-    let clock = SystemClock::new();
     let (mut seen, mut good) = (0, 0);
     for copy in &copies {
-        let found = runtime.block_on(verify::verify(copy, depth, &clock));
+        let found = runtime.block_on(verify::verify(copy, depth, &*clock));
         // A region of the configuration that holds no copy of this service is none to verify.
         if found.as_ref().is_ok_and(|report| report.objects == 0) {
             continue;

@@ -26,7 +26,12 @@ use crate::{
             manifest::{StoredFile, stored_files},
         },
     },
-    store::{self, AddressError, BlobStore, StoreError, key::Key},
+    store::{
+        BlobStore, StoreError,
+        config::process_environment,
+        key::Key,
+        open::{OpenError, open},
+    },
     sys::clock::Clock,
 };
 use bytes::Bytes;
@@ -84,11 +89,12 @@ pub struct Copy {
 /// The copies that a configuration can have: each service in each region but its primary one.
 ///
 /// # Errors
-/// [`AddressError`].
-pub fn copies(settings: &Settings) -> Result<Vec<Copy>, AddressError> {
+/// [`OpenError`].
+pub fn copies(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<Copy>, OpenError> {
     let mut copies = Vec::new();
     for region in &settings.regions {
-        let store = store::open(&region.store)?;
+        let (address, options) = (&region.store, &region.store_options);
+        let store = open(address, options, clock.clone(), &process_environment)?;
         for service in settings.services.iter().filter(|s| s.cloud != region.cloud.name) {
             let Some(backup) = &service.backup else { continue };
             copies.push(Copy {

@@ -1,13 +1,19 @@
 //! A store in memory, for tests: it keeps the same promises and refuses the same things as a
 //! directory, and fails when it is told to.
 
-use crate::store::{BlobStore, Body, Object, ObjectMeta, PutMode, StoreError, key::Key};
+use crate::store::{
+    BlobStore, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
+    key::Key,
+    local::outside,
+    proof::{Crc64, Proof},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,15 +26,16 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeMap<Key, Stored>,
+    objects: BTreeMap<Key, Held>,
     calls: u64,
+    versions: u64,
     fail_from: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
+struct Held {
     bytes: Bytes,
-    user_metadata: BTreeMap<String, String>,
+    user_metadata: UserMetadata,
     version: u64,
 }
 
@@ -62,18 +69,13 @@ impl MemoryStore {
         let number = inner.calls;
         inner.calls += 1;
         if inner.fail_from.is_some_and(|from| number >= from) {
-            return Err(StoreError::Unavailable {
-                store: self.name().to_owned(),
-                doing,
-                key: key.clone(),
-                source: "told to fail".into(),
-            });
+            return Err(StoreError::unavailable(self.name(), doing, key, "told to fail"));
         }
         Ok(inner)
     }
 }
 
-impl Stored {
+impl Held {
     fn describe(&self, key: &Key) -> ObjectMeta {
         let seconds = i64::try_from(self.version).unwrap_or(0);
         ObjectMeta {
@@ -125,37 +127,59 @@ impl BlobStore for MemoryStore {
         })
     }
 
-    async fn put(
+    async fn get_range(
         &self,
         key: &Key,
-        size_bytes: u64,
-        user_metadata: &BTreeMap<String, String>,
-        mut body: Body,
-        mode: PutMode,
-    ) -> Result<(), StoreError> {
-        let mut bytes = Vec::new();
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Bytes), StoreError> {
+        let inner = self.call("reading", key)?;
+        let stored = inner.objects.get(key).ok_or_else(|| StoreError::NotFound(key.clone()))?;
+        let size = stored.bytes.len() as u64;
+        let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end))
+        else {
+            return Err(outside(self.name(), key, &range, size));
+        };
+        if start > end || end > stored.bytes.len() {
+            return Err(outside(self.name(), key, &range, size));
+        }
+        Ok((stored.describe(key), stored.bytes.slice(start..end)))
+    }
+
+    async fn write(
+        &self,
+        key: &Key,
+        contents: Contents,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        let (mut bytes, mut body, mut sum) = (Vec::new(), contents.body, Crc64::new());
         while let Some(piece) = body.try_next().await? {
             bytes.extend_from_slice(&piece);
+            sum.update(&piece);
         }
         let mut inner = self.call("writing", key)?;
-        if bytes.len() as u64 != size_bytes {
-            return Err(StoreError::Unavailable {
-                store: self.name().to_owned(),
-                doing: "writing",
-                key: key.clone(),
-                source: "the contents ended early".into(),
-            });
+        if bytes.len() as u64 != contents.size_bytes {
+            let what = format!("it has {} bytes, not {}", bytes.len(), contents.size_bytes);
+            return Err(StoreError::unavailable(self.name(), "writing", key, what));
         }
-        if mode == PutMode::IfAbsent && inner.objects.contains_key(key) {
-            return Err(StoreError::AlreadyExists(key.clone()));
+        let etag = inner.objects.get(key).map(|stored| stored.version.to_string());
+        match (condition, etag) {
+            (Condition::IfAbsent, Some(_)) => return Err(StoreError::AlreadyExists(key.clone())),
+            (Condition::IfMatch(expected), found) if found.as_ref() != Some(expected) => {
+                return Err(StoreError::Changed(key.clone()));
+            }
+            (Condition::None | Condition::IfAbsent | Condition::IfMatch(_), _) => {}
         }
+        inner.versions += 1;
+        let version = inner.versions;
+        let user_metadata = contents.user_metadata;
         let stored = Stored {
-            bytes: bytes.into(),
-            user_metadata: user_metadata.clone(),
-            version: inner.calls,
+            size_bytes: contents.size_bytes,
+            etag: Some(version.to_string()),
+            crc64: sum.finish(),
+            proof: Proof::Synced,
         };
-        inner.objects.insert(key.clone(), stored);
-        Ok(())
+        inner.objects.insert(key.clone(), Held { bytes: bytes.into(), user_metadata, version });
+        Ok(stored)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -1,15 +1,25 @@
 //! The object-store seam: a few operations that every store can do, with the same promises.
 
 pub mod key;
+
+pub mod address;
+pub mod config;
+pub mod open;
+pub mod proof;
+
+pub mod cloud;
 pub mod local;
 pub mod memory;
+
+pub mod wrap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::stream::BoxStream;
+use futures_util::{TryStreamExt, stream::BoxStream};
 use key::Key;
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use proof::Proof;
+use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf};
 
 /// An object as a listing or a `head` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +34,15 @@ pub struct ObjectMeta {
     pub etag: Option<String>,
 }
 
+/// What a user of the store attached to an object: names and values, byte for byte.
+pub type UserMetadata = BTreeMap<String, String>;
+
 /// An object's contents on their way.
 pub struct Object {
     /// What is being read.
     pub meta: ObjectMeta,
     /// User metadata, which is part of a backup. Empty for stores without any.
-    pub user_metadata: BTreeMap<String, String>,
+    pub user_metadata: UserMetadata,
     /// The contents.
     pub body: Body,
 }
@@ -52,15 +65,76 @@ pub enum PutMode {
     Replace,
 }
 
+/// What must hold for a write to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing: an object that is there is replaced.
+    None,
+    /// The key is free. Else [`StoreError::AlreadyExists`].
+    IfAbsent,
+    /// The object has this etag. Else [`StoreError::Changed`]. For small objects only.
+    IfMatch(String),
+}
+
+impl From<PutMode> for Condition {
+    fn from(mode: PutMode) -> Self {
+        match mode {
+            PutMode::IfAbsent => Self::IfAbsent,
+            PutMode::Replace => Self::None,
+        }
+    }
+}
+
+/// An object to write.
+pub struct Contents {
+    /// Size of the whole body, in bytes.
+    pub size_bytes: u64,
+    /// User metadata. A store that cannot keep it byte for byte refuses it.
+    pub user_metadata: UserMetadata,
+    /// The contents.
+    pub body: Body,
+}
+
+impl Contents {
+    /// Contents that are in memory already, without user metadata.
+    #[must_use]
+    pub fn of(bytes: Bytes) -> Self {
+        let user_metadata = UserMetadata::new();
+        Self { size_bytes: bytes.len() as u64, user_metadata, body: body_of(bytes) }
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").field("size_bytes", &self.size_bytes).finish_non_exhaustive()
+    }
+}
+
+/// An object that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Size, in bytes.
+    pub size_bytes: u64,
+    /// The etag that a `head` shows, where the store tells it.
+    pub etag: Option<String>,
+    /// CRC-64/NVME of the contents.
+    pub crc64: u64,
+    /// How it is known that the store holds them.
+    pub proof: Proof,
+}
+
 /// A store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No such object.
     #[error("object {0} does not exist")]
     NotFound(Key),
-    /// The key is taken and [`PutMode::IfAbsent`] was asked for.
+    /// The key is taken and it was asked that it be free.
     #[error("object {0} exists already")]
     AlreadyExists(Key),
+    /// The object is not the one that was to be replaced.
+    #[error("object {0} has been changed by somebody else")]
+    Changed(Key),
     /// No room left in the store.
     #[error("no space left in {store} while writing {key}")]
     NoSpace {
@@ -70,12 +144,24 @@ pub enum StoreError {
         key: Key,
     },
     /// The store refuses access.
-    #[error("access to {key} in {store} was refused")]
+    #[error("access to {key} in {store} was refused: {why}")]
     Denied {
         /// Name of the store.
         store: String,
         /// The object.
         key: Key,
+        /// What the store said.
+        why: String,
+    },
+    /// This store can never do this with this object.
+    #[error("{store} cannot hold or give {key} like this: {what}")]
+    Refused {
+        /// Name of the store.
+        store: String,
+        /// The object.
+        key: Key,
+        /// Why, and what would do.
+        what: String,
     },
     /// The store cannot be reached or failed.
     #[error("{store} failed while {doing} {key}")]
@@ -92,6 +178,42 @@ pub enum StoreError {
     },
 }
 
+/// A fault that trying again cannot mend, as the source of [`StoreError::Unavailable`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Lasting(pub String);
+
+impl StoreError {
+    /// The store failed while doing something.
+    pub fn unavailable(
+        store: &str,
+        doing: &'static str,
+        key: &Key,
+        what: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { store: store.to_owned(), doing, key: key.clone(), source: what.into() }
+    }
+
+    /// The store never does this with this object.
+    pub fn refused(store: &str, key: &Key, what: impl Into<String>) -> Self {
+        Self::Refused { store: store.to_owned(), key: key.clone(), what: what.into() }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { source, .. } => !source.is::<Lasting>(),
+            Self::NotFound(_)
+            | Self::AlreadyExists(_)
+            | Self::Changed(_)
+            | Self::NoSpace { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+}
+
 /// A store of objects. Writes are atomic and durable when they return.
 #[async_trait]
 pub trait BlobStore: Send + Sync + fmt::Debug {
@@ -99,7 +221,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     fn name(&self) -> &str;
 
     /// All objects whose key begins with `prefix` as whole parts, in the order of their keys,
-    /// after `after` when given.
+    /// after `after` when given. What lies before `after` is not looked at, where the store can.
     fn list(
         &self,
         prefix: &Key,
@@ -109,19 +231,43 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// One object's size and time.
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError>;
 
+    /// One object's user metadata.
+    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+        Ok(self.get(key).await?.user_metadata)
+    }
+
     /// One object.
     async fn get(&self, key: &Key) -> Result<Object, StoreError>;
 
-    /// Writes an object of `size_bytes` bytes. When `body` fails or ends early nothing becomes
-    /// visible.
+    /// The bytes of `range`, which must lie within the object, and what object they are of.
+    async fn get_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Bytes), StoreError>;
+
+    /// Writes an object. When the body fails, ends early or goes on beyond its size, nothing
+    /// becomes visible.
+    async fn write(
+        &self,
+        key: &Key,
+        contents: Contents,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError>;
+
+    /// Writes an object of `size_bytes` bytes: [`BlobStore::write`] for whoever does not ask how
+    /// it was proven.
     async fn put(
         &self,
         key: &Key,
         size_bytes: u64,
-        user_metadata: &BTreeMap<String, String>,
+        user_metadata: &UserMetadata,
         body: Body,
         mode: PutMode,
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        let contents = Contents { size_bytes, user_metadata: user_metadata.clone(), body };
+        self.write(key, contents, &mode.into()).await.map(drop)
+    }
 
     /// Removes an object. Removing what is not there is no error.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
@@ -129,33 +275,6 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// The directory under which the keys are files, for stores that are a directory. Tools such
     /// as pgBackRest read it themselves.
     fn local_root(&self) -> Option<PathBuf>;
-}
-
-/// A store's address cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// Not a URL.
-    #[error("`{0}` is not a URL; write a store as file:///absolute/directory")]
-    NotAUrl(String),
-    /// A kind of store that does not exist yet.
-    #[error("stores of kind `{0}` are not supported; use file:///absolute/directory")]
-    Unsupported(String),
-    /// A `file` URL without an absolute directory.
-    #[error("`{0}` does not name an absolute directory; write file:///absolute/directory")]
-    NotADirectory(String),
-}
-
-/// Opens the store at a URL. Nothing is touched yet: a store that is down is found out by use.
-///
-/// # Errors
-/// [`AddressError`], with how to write it.
-pub fn open(address: &str) -> Result<Arc<dyn BlobStore>, AddressError> {
-    let url = url::Url::parse(address).map_err(|_| AddressError::NotAUrl(address.to_owned()))?;
-    if url.scheme() != "file" {
-        return Err(AddressError::Unsupported(url.scheme().to_owned()));
-    }
-    let root = url.to_file_path().map_err(|()| AddressError::NotADirectory(address.to_owned()))?;
-    Ok(Arc::new(local::LocalStore::new(root)))
 }
 
 /// A body of bytes that are in memory already.
@@ -173,14 +292,8 @@ pub async fn read_all(
     key: &Key,
     limit: u64,
 ) -> Result<(ObjectMeta, Bytes), StoreError> {
-    use futures_util::TryStreamExt;
     let object = store.get(key).await?;
-    let fault = |what: String| StoreError::Unavailable {
-        store: store.name().to_owned(),
-        doing: "reading",
-        key: key.clone(),
-        source: what.into(),
-    };
+    let fault = |what: String| StoreError::unavailable(store.name(), "reading", key, what);
     let size = object.meta.size_bytes;
     if size > limit {
         return Err(fault(format!("it has {size} bytes, more than the limit of {limit}")));

@@ -26,7 +26,11 @@ use crate::{
         state::{State, StateError},
         views::Views,
     },
-    store::{self, AddressError, BlobStore},
+    store::{
+        BlobStore,
+        config::process_environment,
+        open::{OpenError, open},
+    },
     sys::clock::Clock,
 };
 use std::{
@@ -62,9 +66,9 @@ pub struct App {
 /// The engine cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A store's address cannot be used.
+    /// A store cannot be opened.
     #[error("opening a store failed")]
-    Store(#[from] AddressError),
+    Store(#[from] OpenError),
     /// The state cannot be read.
     #[error("reading the state failed")]
     State(#[from] StateError),
@@ -84,7 +88,9 @@ impl App {
         let (state, stop, views) = (Arc::new(state), CancellationToken::new(), Arc::default());
         let mut stores = BTreeMap::new();
         for region in &settings.regions {
-            stores.insert(region.cloud.name.clone(), store::open(&region.store)?);
+            let (address, options) = (&region.store, &region.store_options);
+            let store = open(address, options, clock.clone(), &process_environment)?;
+            stores.insert(region.cloud.name.clone(), store);
         }
         let configured = settings.services.len();
         for adopted in adopt(&settings, &stores).await {

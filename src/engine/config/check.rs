@@ -10,11 +10,16 @@ use crate::{
         file::{File, ForksTable, RegionTable, TokenTable},
         units,
     },
-    store,
+    store::{
+        config::{StoreOptions, process_environment},
+        open::open,
+    },
+    sys::clock::SystemClock,
 };
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use toml::Spanned;
@@ -151,9 +156,7 @@ impl Checker<'_> {
                 self.mistake(at, format!("region {name} is there twice; remove one"));
                 continue;
             }
-            if let Err(error) = store::open(region.store.get_ref()) {
-                self.mistake(region.store.span().start, error.to_string());
-            }
+            let store_options = self.store(region, &name);
             let mut cloud = Cloud::from_name(name);
             if let Some(provider) = &region.provider {
                 cloud.provider = Some(CloudProvider::new(provider));
@@ -166,9 +169,37 @@ impl Checker<'_> {
                 );
                 self.mistake(at, what);
             }
-            regions.push(Region { cloud, store: region.store.get_ref().clone() });
+            let store = region.store.get_ref().clone();
+            regions.push(Region { cloud, store, store_options });
         }
         regions
+    }
+
+    /// The settings of a region's store, which are tried: what a client refuses is a mistake here.
+    fn store(&mut self, region: &RegionTable, cloud: &CloudName) -> StoreOptions {
+        let written = region.store_options.as_ref();
+        let mut options = written.map(|o| o.get_ref().clone()).unwrap_or_default();
+        let on_aws = cloud.provider() == Some(CloudProvider::new("aws"));
+        if on_aws && options.region.is_none() && region.store.get_ref().starts_with("s3:") {
+            options.region = Some(cloud.region().to_owned());
+        }
+        let clock = Arc::new(SystemClock::new());
+        let opened = open(region.store.get_ref(), &options, clock, &process_environment);
+        if let Err(error) = opened {
+            let at = match (error.field(), written) {
+                ("store", _) | (_, None) => region.store.span().start,
+                (field, Some(options)) => self.setting(options.span().start, field),
+            };
+            self.mistake(at, error.to_string());
+        }
+        options
+    }
+
+    /// Where a setting stands in the table that begins at `at`, else the table itself.
+    fn setting(&self, at: usize, name: &str) -> usize {
+        let table = self.text.get(at..).unwrap_or_default();
+        let end = table.find("\n[[").unwrap_or(table.len());
+        table[..end].find(name).map_or(at, |found| at + found)
     }
 
     fn forks(&mut self, written: ForksTable) -> ForkSettings {
@@ -278,6 +309,25 @@ backup = { format = "pgbackrest", stanza = "orders", path = "/pgbackrest" }
         one("/pgbackrest", "a/../b", 20, "..");
         one("plan = ", "plam = ", 19, "plam");
         one("listen = ", "listen == ", 3, "");
+    }
+
+    #[test]
+    fn the_settings_of_a_store_are_tried() {
+        let to = |store: &str| format!("store = \"s3://b\"\nstore_options = {{ {store} }}");
+        let bad = |store: &str, line, words| {
+            one("store = \"file:///srv/west\"", &to(store), line, words);
+        };
+        bad("endpoint = \"http://x\"", 13, "allow_http = true");
+        bad("access_key_id_env = \"BTAR_TEST_NOT_SET\"", 13, "BTAR_TEST_NOT_SET is not set");
+        bad("sidecars = true", 13, "directories");
+        bad("secret_access_key = \"x\"", 13, "unknown field");
+        one("file:///srv/west", "az://backups", 12, "account = ");
+        let table = "store = \"s3://b\"\n[region.store_options]\n\nca_file = \"/no/file\"";
+        one("store = \"file:///srv/west\"", table, 15, "/no/file cannot be read");
+        let good = GOOD.replace("store = \"file:///srv/west\"", &to("anonymous = true"));
+        let settings = check(Path::new("btar.toml"), &good).unwrap();
+        let region = settings.regions[0].store_options.region.as_deref();
+        assert_eq!(region, Some("eu-west-1"), "the cloud's name tells the region");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The configuration as it is written: TOML tables, with the places of what is checked.
 
+use crate::store::config::StoreOptions;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use toml::Spanned;
@@ -41,6 +42,7 @@ pub(super) struct RegionTable {
     pub(super) cloud: Spanned<String>,
     pub(super) provider: Option<String>,
     pub(super) store: Spanned<String>,
+    pub(super) store_options: Option<Spanned<StoreOptions>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,7 @@ use crate::{
         ids::ServiceId,
     },
     layout::BackupPlace,
+    store::config::StoreOptions,
 };
 use std::{
     collections::BTreeMap,
@@ -59,6 +60,8 @@ pub struct Region {
     pub cloud: Cloud,
     /// URL of the store.
     pub store: String,
+    /// What else must be known of it.
+    pub store_options: StoreOptions,
 }
 
 /// A service.

@@ -86,7 +86,10 @@ impl CopyError {
                 StoreError::NoSpace { .. }
                 | StoreError::Denied { .. }
                 | StoreError::Unavailable { .. } => true,
-                StoreError::NotFound(_) | StoreError::AlreadyExists(_) => false,
+                StoreError::NotFound(_)
+                | StoreError::AlreadyExists(_)
+                | StoreError::Changed(_)
+                | StoreError::Refused { .. } => false,
             },
             Self::Damaged { .. } | Self::Changed { .. } => false,
         }

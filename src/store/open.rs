@@ -1,0 +1,98 @@
+//! From an address and its settings to a store with its wrappers.
+
+use crate::{
+    store::{
+        BlobStore,
+        address::{Address, AddressError},
+        cloud,
+        config::{Environment, SettingsError, StoreOptions},
+        local::{LocalStore, Sidecars},
+        wrap::{
+            bandwidth::{Bandwidth, SlowedStore},
+            limit::LimitedStore,
+            retry::{RetryPolicy, RetryingStore},
+        },
+    },
+    sys::clock::Clock,
+};
+use std::sync::Arc;
+
+/// Calls to a cloud at the same time, unless the settings say otherwise.
+const CALLS_MAX: usize = 64;
+
+/// A store cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Its address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Its settings do not fit.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+impl OpenError {
+    /// The setting that is to be corrected; `store` is the address.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "store",
+            Self::Settings(error) => error.field,
+        }
+    }
+}
+
+/// Opens the store at an address. Nothing is asked of it yet: one that is down is found out by use.
+///
+/// # Errors
+/// [`OpenError`], with how to put it right.
+pub fn open(
+    address: &str,
+    options: &StoreOptions,
+    clock: Arc<dyn Clock>,
+    environment: Environment<'_>,
+) -> Result<Arc<dyn BlobStore>, OpenError> {
+    let mut store: Arc<dyn BlobStore> = match Address::parse(address)? {
+        Address::Directory(root) => {
+            only_for_directories(options)?;
+            let sidecars = if options.sidecars { Sidecars::Json } else { Sidecars::None };
+            Arc::new(LocalStore::with_sidecars(root, sidecars))
+        }
+        Address::Bucket { cloud, bucket, prefix, account } => {
+            if options.sidecars {
+                let what = "sidecars is for directories; buckets keep user metadata themselves";
+                return Err(SettingsError::new("sidecars", what).into());
+            }
+            let bucket = cloud::Bucket { cloud, name: bucket, prefix, account };
+            let store = Arc::new(cloud::open(bucket, options, clock.clone(), environment)?);
+            let limited = LimitedStore::new(store, options.requests_max.unwrap_or(CALLS_MAX));
+            // A cloud's writes are tried again part by part: nothing is kept here to replay them.
+            Arc::new(RetryingStore::new(
+                Arc::new(limited),
+                clock.clone(),
+                RetryPolicy::default(),
+                None,
+            ))
+        }
+    };
+    if let Some(mib) = options.bandwidth_mib {
+        let line = Bandwidth::new(mib << 20, clock);
+        store = Arc::new(SlowedStore::new(store, line));
+    }
+    Ok(store)
+}
+
+/// Settings that a directory has no use for are a mistake about what is being configured.
+fn only_for_directories(options: &StoreOptions) -> Result<(), SettingsError> {
+    let mine = StoreOptions {
+        sidecars: options.sidecars,
+        bandwidth_mib: options.bandwidth_mib,
+        ..StoreOptions::default()
+    };
+    if *options == mine {
+        return Ok(());
+    }
+    let what =
+        "a directory takes only sidecars and bandwidth_mib as its options; remove the others";
+    Err(SettingsError::new("store_options", what))
+}

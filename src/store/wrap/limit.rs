@@ -1,0 +1,120 @@
+//! A store that takes only so many calls at the same time, and the memory that writes share.
+
+use crate::store::{
+    BlobStore, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata, key::Key,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::{ops::Range, path::PathBuf, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// A store with a limit of calls at the same time. Reading a body that was given is no call: a copy
+/// within one store would else wait for itself. Neither is a listing.
+#[derive(Debug)]
+pub struct LimitedStore {
+    inner: Arc<dyn BlobStore>,
+    calls: Semaphore,
+}
+
+impl LimitedStore {
+    /// At most `calls_max` calls at the same time.
+    #[must_use]
+    pub fn new(inner: Arc<dyn BlobStore>, calls_max: usize) -> Self {
+        Self { inner, calls: Semaphore::new(calls_max.max(1)) }
+    }
+
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.calls.acquire().await.expect("the semaphore is never closed")
+    }
+}
+
+#[async_trait]
+impl BlobStore for LimitedStore {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn list(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+    ) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
+        self.inner.list(prefix, after)
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.head(key).await
+    }
+
+    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.user_metadata(key).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.get(key).await
+    }
+
+    async fn get_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Bytes), StoreError> {
+        let _turn = self.turn().await;
+        self.inner.get_range(key, range).await
+    }
+
+    async fn write(
+        &self,
+        key: &Key,
+        contents: Contents,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.write(key, contents, condition).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let _turn = self.turn().await;
+        self.inner.delete(key).await
+    }
+
+    fn local_root(&self) -> Option<PathBuf> {
+        self.inner.local_root()
+    }
+}
+
+/// Memory that several writes share. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    kibibytes: Arc<Semaphore>,
+    kibibytes_max: u32,
+}
+
+impl Memory {
+    /// `bytes_max` in all, rounded up to KiB.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        let kibibytes_max = u32::try_from(bytes_max.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+        let permits = usize::try_from(kibibytes_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let kibibytes = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Self { kibibytes, kibibytes_max }
+    }
+
+    /// Waits for `bytes` of it, or for all of it when that is less, and holds them.
+    pub async fn take(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let kibibytes = self.kibibytes.clone();
+        let taken = kibibytes.acquire_many_owned(wanted.min(self.kibibytes_max)).await;
+        taken.expect("the semaphore is never closed")
+    }
+
+    /// What is free just now, in bytes.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.kibibytes.available_permits() as u64 * 1024
+    }
+}
