@@ -62,6 +62,7 @@ const GUIDES: &str = "## Guides
 - [Disaster recovery: a runbook](guides/disaster-recovery.md)
 - [Drift detection in a pipeline](guides/drift-detection.md)
 - [Restore drills](guides/restore-drills.md)
+- [Stores of the engine](guides/stores.md)
 ";
 
 const VOLATILE: &str = "~> What this reads may change at any time. In an output of the root module such \

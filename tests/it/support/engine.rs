@@ -43,8 +43,17 @@ pub(crate) struct World {
     disk_reserve: String,
     copy_only: bool,
     retention: &'static str,
+    bucket: Option<Bucket>,
     engine: Option<Child>,
     binary: PathBuf,
+}
+
+/// A bucket of S3.
+pub(crate) struct Bucket {
+    pub(crate) endpoint: String,
+    pub(crate) name: &'static str,
+    pub(crate) access_key: &'static str,
+    pub(crate) secret_key: &'static str,
 }
 
 /// An answer: HTTP status and body.
@@ -82,6 +91,7 @@ impl World {
             disk_reserve: "16MiB".to_owned(),
             copy_only: false,
             retention: "",
+            bucket: None,
             engine: None,
             binary,
             place,
@@ -99,6 +109,21 @@ impl World {
 
     pub(crate) fn fork_ports(&mut self, ports: &str) {
         ports.clone_into(&mut self.fork_ports);
+    }
+
+    /// The secondary region's store is a bucket.
+    pub(crate) fn bucket(&mut self, bucket: Bucket) {
+        self.bucket = Some(bucket);
+    }
+
+    /// What the program finds in its environment.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("AIVEN_TOKEN", TOKEN.to_owned())];
+        if let Some(bucket) = &self.bucket {
+            all.push(("AWS_ACCESS_KEY_ID", bucket.access_key.to_owned()));
+            all.push(("AWS_SECRET_ACCESS_KEY", bucket.secret_key.to_owned()));
+        }
+        all
     }
 
     /// What expired backups leave the copy by.
@@ -144,8 +169,14 @@ impl World {
         let regions: String = clouds
             .iter()
             .map(|cloud| {
-                let store = self.store(cloud);
-                format!("[[region]]\ncloud = \"{cloud}\"\nstore = \"file://{}\"\n", store.display())
+                let store = match &self.bucket {
+                    Some(Bucket { name, endpoint, .. }) if *cloud == "aws-eu-central-1" => format!(
+                        "store = \"s3://{name}/copies\"\n\
+                         store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
+                    ),
+                    _ => format!("store = \"file://{}\"", self.store(cloud).display()),
+                };
+                format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
             })
             .collect();
         let services = SERVICES.replace("#retention", self.retention);
@@ -174,6 +205,7 @@ impl World {
         let child = Command::new(&self.binary)
             .args(["serve", "--config"])
             .arg(self.config())
+            .envs(self.environment())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .process_group(0)
@@ -298,7 +330,7 @@ impl World {
     /// Runs `btar` with some arguments and gives status and output.
     pub(crate) fn btar(&self, arguments: &[&str]) -> (bool, String) {
         let out =
-            Command::new(&self.binary).args(arguments).env("AIVEN_TOKEN", TOKEN).output().unwrap();
+            Command::new(&self.binary).args(arguments).envs(self.environment()).output().unwrap();
         (out.status.success(), both(&out))
     }
 }
