@@ -26,6 +26,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine/replicate/plan.rs",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
+    (
+        "engine/replicate/needed_log.rs",
+        &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
+    ),
+    (
+        "engine/replicate/prune.rs",
+        &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
+    ),
     ("engine/http", &["engine::http", "engine::app", "engine::error", "api", "domain", "sys"]),
 ];
 
@@ -50,7 +58,9 @@ const PURE: &[&str] = &[
     "catalog/build.rs",
     "catalog/repository.rs",
     "catalog/runs.rs",
+    "replicate/needed_log.rs",
     "replicate/plan.rs",
+    "replicate/prune.rs",
 ];
 const IMPURE: &[&str] =
     &["async fn", ".await", "tokio::", "std::fs", "std::env", "std::net", "Clock"];

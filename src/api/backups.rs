@@ -93,6 +93,24 @@ pub struct RegionRange {
     /// Our addition: how far the copy is behind the primary's objects, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<u64>,
+    /// Our addition: the restorable base backups here, with the log that follows each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_backups: Vec<RegionBackup>,
+}
+
+/// Our addition: a restorable base backup in a region, and the gapless log after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegionBackup {
+    /// Name.
+    pub backup_name: String,
+    /// First moment that can be restored from it, RFC 3339.
+    pub pitr_range_start: String,
+    /// Last moment that can be restored from it, RFC 3339.
+    pub pitr_range_end: String,
+    /// Files of the log (WAL segments) from its start to that last moment.
+    pub log_segments: u64,
+    /// Size of those files in the store, in bytes.
+    pub log_bytes: u64,
 }
 
 /// One gapless stretch of restorable moments.

@@ -79,6 +79,9 @@ pub struct ServiceUpdate {
     /// Refuse deletion and power-off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_protection: Option<bool>,
+    /// VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_vpc_id: Option<String>,
 }
 
 /// `{"service": …}`

@@ -3,8 +3,16 @@
 use anyhow::Context;
 use btar::{
     client::{endpoints::Api, retry::RetryPolicy, token::Token, transport::Endpoint},
-    engine::{config, fork::fetch, serve, status_text},
-    sys::{clock::SystemClock, telemetry},
+    engine::{
+        config,
+        fork::fetch,
+        serve, status_text,
+        verify::{self, Copy, Depth},
+    },
+    sys::{
+        clock::{Clock, SystemClock},
+        telemetry,
+    },
 };
 use clap::Parser;
 use std::{
@@ -30,6 +38,25 @@ enum Call {
         /// The configuration.
         #[arg(long)]
         config: PathBuf,
+    },
+    /// Verifies the copies by their listing, or deeply by reading everything again. Needs no running
+    /// engine and writes nothing. Ends with 1 when a copy is not good.
+    Verify {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Only this service, as PROJECT/SERVICE.
+        #[arg(long)]
+        service: Option<String>,
+        /// Only copies in this region.
+        #[arg(long)]
+        region: Option<String>,
+        /// Read every object and compare its checksum.
+        #[arg(long)]
+        deep: bool,
+        /// Read at most so many MiB a second.
+        #[arg(long, requires = "deep")]
+        rate_mib: Option<u64>,
     },
     /// Shows what every copy can restore, how far it lags, and the forks.
     Status {
@@ -63,6 +90,11 @@ fn main() -> ExitCode {
         Call::Serve { config } => run(&config),
         Call::Check { config } => check(&config),
         Call::Status { url, token, json } => status(url, token, json),
+        Call::Verify { config, service, region, deep, rate_mib } => {
+            let rate_bytes = rate_mib.map(|mib| mib << 20);
+            let depth = if deep { Depth::Deep { rate_bytes } } else { Depth::Fast };
+            verify(&config, service.as_deref(), region.as_deref(), depth)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,6 +140,40 @@ fn status(url: String, token: String, json: bool) -> anyhow::Result<()> {
     } else {
         write!(out, "{}", status_text::table(&status))?;
     }
+    Ok(())
+}
+
+fn verify(
+    file: &Path,
+    service: Option<&str>,
+    region: Option<&str>,
+    depth: Depth,
+) -> anyhow::Result<()> {
+    let settings = config::load(file)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime failed")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let copies: Vec<Copy> = verify::copies(&settings, &clock)?
+        .into_iter()
+        .filter(|copy| service.is_none_or(|service| copy.service.to_string() == service))
+        .filter(|copy| region.is_none_or(|region| copy.region.as_str() == region))
+        .collect();
+    anyhow::ensure!(!copies.is_empty(), "there is no such copy in the configuration");
+    let (mut seen, mut good) = (0, 0);
+    for copy in &copies {
+        let found = runtime.block_on(verify::verify(copy, depth, &*clock));
+        // A region of the configuration that holds no copy of this service is none to verify.
+        if found.as_ref().is_ok_and(|report| report.objects == 0) {
+            continue;
+        }
+        seen += 1;
+        good += usize::from(found.as_ref().is_ok_and(|report| report.faults.is_empty()));
+        write!(std::io::stdout(), "{}", verify::text(copy, depth, &found))?;
+    }
+    anyhow::ensure!(seen > 0, "no region holds a copy");
+    anyhow::ensure!(good == seen, "{} of {seen} copies are not good", seen - good);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ pub struct Api {
     exchange: Exchange,
     clock: Arc<dyn Clock>,
     services: Reads<Service>,
+    secrets: Reads<Service>,
     lists: Reads<Listed>,
     backups: Reads<BackupList>,
     clouds: Reads<CloudList>,
@@ -73,6 +74,7 @@ impl Api {
             exchange: Exchange::new(endpoint, policy, Arc::clone(&clock))?,
             clock,
             services: Reads::new(),
+            secrets: Reads::new(),
             lists: Reads::new(),
             backups: Reads::new(),
             clouds: Reads::new(),
@@ -109,11 +111,22 @@ impl Api {
         self.fetch_service(&path, id).await
     }
 
+    /// Reads a service with its credentials. The answer may be about two seconds old.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but those of writes.
+    pub async fn service_with_secrets(&self, id: &ServiceId) -> Result<Arc<Service>, ClientError> {
+        let key = path::service(id.project.as_str(), id.service.as_str());
+        let fetch = self.service_with_secrets_now(id);
+        let (now, not_before) = (self.clock.monotonic(), self.written_at(id));
+        self.secrets.get(&key, now, not_before, fetch).await.map(|(service, _)| service)
+    }
+
     /// Reads a service as it is now, with its credentials.
     ///
     /// # Errors
     /// Any [`ClientError`] but those of writes.
-    pub async fn service_with_secrets(&self, id: &ServiceId) -> Result<Service, ClientError> {
+    pub async fn service_with_secrets_now(&self, id: &ServiceId) -> Result<Service, ClientError> {
         let path = path::service(id.project.as_str(), id.service.as_str());
         self.fetch_service(&format!("{path}?include_secrets=true"), id).await
     }
@@ -160,6 +173,24 @@ impl Api {
         let path = path::service_type(project.as_str(), service_type);
         let doing = format!("reading service type {service_type}");
         self.shared(&self.types, &path, &doing, Duration::ZERO).await
+    }
+
+    /// Reads the replication-lag report of a service over a period: `hour`, `day`, `week`, `month` or
+    /// `year`. Its shape is free-form.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but those of writes.
+    pub async fn lag_report(
+        &self,
+        id: &ServiceId,
+        period: &str,
+    ) -> Result<serde_json::Value, ClientError> {
+        let path = path::lag_report(id.project.as_str(), id.service.as_str());
+        let doing = format!("reading the replication lag of service {id}");
+        let body = serde_json::json!({ "period": period }).to_string();
+        let body = Some(body.as_bytes());
+        let request = Request { method: Method::Post, path: &path, body, doing: &doing };
+        self.exchange.json(request).await
     }
 
     /// Creates a service.

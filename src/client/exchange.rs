@@ -258,6 +258,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn equal_reads_with_secrets_are_one_request_until_something_is_written() {
+        let fake = failing(&[]).await;
+        let clock = clock();
+        let api = fake.api(clock.clone());
+        let id = id("orders");
+        let (one, two) = tokio::join!(api.service_with_secrets(&id), api.service_with_secrets(&id));
+        assert_eq!((one.unwrap(), fake.count("GET")), (two.unwrap(), 1));
+        clock.advance(std::time::Duration::from_millis(1));
+        api.update(&id, &Default::default()).await.unwrap();
+        api.service_with_secrets(&id).await.unwrap();
+        assert_eq!(fake.count("GET"), 2);
+        let asked = fake.asked.lock().unwrap();
+        assert!(asked[0].path.ends_with("?include_secrets=true"), "{}", asked[0].path);
+    }
+
+    #[tokio::test]
     async fn an_api_that_is_away_is_named_and_only_the_first_caller_waits() {
         let clock = clock();
         let policy = RetryPolicy::default();

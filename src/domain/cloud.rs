@@ -43,7 +43,9 @@ impl CloudName {
     /// The provider's own name of the region: `eu-west-1` of `aws-eu-west-1`.
     #[must_use]
     pub fn region(&self) -> &str {
-        PREFIXES.iter().find_map(|(prefix, _)| self.0.strip_prefix(prefix)).unwrap_or(&self.0)
+        let strip = |name| PREFIXES.iter().find_map(|(prefix, _)| str::strip_prefix(name, *prefix));
+        let by_tenant = || self.0.split_once('-').and_then(|(_, rest)| strip(rest));
+        strip(&self.0).or_else(by_tenant).unwrap_or(&self.0)
     }
 }
 
@@ -155,6 +157,12 @@ impl Cloud {
     }
 }
 
+/// Whether both clouds are of one provider. A provider that is not known is no other's.
+#[must_use]
+pub fn is_same_provider(left: &Cloud, right: &Cloud) -> bool {
+    left.name == right.name || (left.provider.is_some() && left.provider == right.provider)
+}
+
 /// Checks that `region` may hold secondary backups of a service in `service_cloud` whose primary
 /// backups are stored in `primary_backup_clouds`.
 ///
@@ -211,6 +219,27 @@ mod tests {
         check("timescale-aws-us-east-2", Some("aws"));
         check("eu-west-1", None);
         check("nowhere", None);
+    }
+
+    #[test]
+    fn regions_are_named_as_the_provider_names_them() {
+        for (name, region) in [
+            ("aws-eu-west-1", "eu-west-1"),
+            ("avn-ovh-eu-west-1", "eu-west-1"),
+            ("timescale-aws-us-east-2", "us-east-2"),
+            ("eu-frankfurt-1", "eu-frankfurt-1"),
+        ] {
+            assert_eq!(CloudName::parse(name).unwrap().region(), region);
+        }
+    }
+
+    #[test]
+    fn two_clouds_are_of_one_provider_only_when_that_is_known() {
+        let same = |a: &str, b: &str| is_same_provider(&cloud(a), &cloud(b));
+        assert!(same("aws-eu-west-1", "timescale-aws-us-east-2"));
+        assert!(same("private-1", "private-1"));
+        assert!(!same("private-1", "private-2"));
+        assert!(!same("aws-eu-west-1", "google-europe-west3"));
     }
 
     fn cloud(name: &str) -> Cloud {

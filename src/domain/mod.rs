@@ -20,6 +20,7 @@ pub mod fork;
 pub mod ids;
 pub mod lsn;
 pub mod recovery;
+pub mod restore_time;
 pub mod target_time;
 pub mod violation;
 pub mod window;

@@ -1,24 +1,28 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
 use crate::{
-    domain::{fork::ForkPhase, ids::ServiceId},
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId},
     engine::{
         config::ForkSettings,
         error::chain,
         fork::{ForkOrder, ForkSite, Progress, Secret, Watch, error::ForkError, runner},
+        replicate::execute::Progress as CopyProgress,
+        stage::{self, StageError},
         state::{State, StateError, forks::StoredFork},
     },
+    store::BlobStore,
     sys::clock::Clock,
 };
 use std::{
     collections::BTreeMap,
     net::TcpListener,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The administrator that every fork gets, as Aiven's services have it.
 pub const ADMIN_USER: &str = "avnadmin";
@@ -89,6 +93,15 @@ impl ForkJobs {
         self.lock().contains_key(id)
     }
 
+    /// Whether a fork is being made from the copy of `source` in `region`.
+    #[must_use]
+    pub fn is_forking(&self, source: &ServiceId, region: &CloudName) -> bool {
+        self.lock().values().any(|entry| {
+            let fork = &entry.fork;
+            fork.source == *source && fork.region == *region && !fork.phase.is_final()
+        })
+    }
+
     /// A port that no fork has and that is free now.
     #[must_use]
     pub fn free_port(&self) -> Option<u16> {
@@ -100,15 +113,19 @@ impl ForkJobs {
             .find(|port| TcpListener::bind((host, *port)).is_ok())
     }
 
-    /// Keeps a new fork and starts it.
+    /// Keeps a new fork of a copy in `store` and starts it.
     ///
     /// # Errors
     /// [`StateError`]; nothing was started then.
-    pub fn add(self: &Arc<Self>, fork: StoredFork, root: PathBuf) -> Result<(), StateError> {
+    pub fn add(
+        self: &Arc<Self>,
+        fork: StoredFork,
+        store: Arc<dyn BlobStore>,
+    ) -> Result<(), StateError> {
         self.state.add_fork(&fork)?;
         let (id, cancel) = (fork.id.clone(), self.stop.child_token());
         self.lock().insert(id.clone(), Entry { fork, progress: None, cancel, task: None });
-        self.start(&id, root);
+        self.start(&id, store);
         Ok(())
     }
 
@@ -131,8 +148,8 @@ impl ForkJobs {
         Ok(())
     }
 
-    /// Goes on with every fork after a restart. `root` gives the directory of a fork's store.
-    pub fn resume(self: &Arc<Self>, root: impl Fn(&StoredFork) -> Option<PathBuf>) {
+    /// Goes on with every fork after a restart. `store` gives the store that a fork was made from.
+    pub fn resume(self: &Arc<Self>, store: impl Fn(&StoredFork) -> Option<Arc<dyn BlobStore>>) {
         let known: Vec<StoredFork> = self.lock().values().map(|e| e.fork.clone()).collect();
         for fork in known {
             let id = fork.id.clone();
@@ -140,7 +157,7 @@ impl ForkJobs {
                 let jobs = self.clone();
                 tokio::spawn(async move { jobs.finish_delete(&id).await });
             } else if fork.phase != ForkPhase::Failed && fork.phase != ForkPhase::Cancelled {
-                let Some(root) = root(&fork) else {
+                let Some(store) = store(&fork) else {
                     let text = format!(
                         "region {} of this fork is not in the configuration any more; add it and \
                          restart the engine",
@@ -149,34 +166,77 @@ impl ForkJobs {
                     self.fail(&id, &text);
                     continue;
                 };
-                self.start(&id, root);
+                self.start(&id, store);
             }
         }
     }
 
-    fn start(self: &Arc<Self>, id: &ServiceId, root: PathBuf) {
+    fn start(self: &Arc<Self>, id: &ServiceId, store: Arc<dyn BlobStore>) {
         let (jobs, id) = (self.clone(), id.clone());
         let mut forks = self.lock();
         let Some(entry) = forks.get_mut(&id) else { return };
-        let (order, from) = (self.order(&entry.fork, root), entry.fork.phase);
-        let cancel = entry.cancel.clone();
-        entry.task = Some(tokio::spawn(async move { jobs.run(&id, order, from, cancel).await }));
+        let (fork, cancel) = (entry.fork.clone(), entry.cancel.clone());
+        entry.task = Some(tokio::spawn(async move { jobs.run(&id, fork, store, cancel).await }));
     }
 
     async fn run(
         self: Arc<Self>,
         id: &ServiceId,
-        order: ForkOrder,
-        from: ForkPhase,
+        fork: StoredFork,
+        store: Arc<dyn BlobStore>,
         cancel: CancellationToken,
     ) {
         let watch = Recorder { jobs: &self, id };
-        let made = Box::pin(runner::run(&order, from, &watch, &*self.clock, &cancel)).await;
+        let root = match store.local_root() {
+            Some(root) => root,
+            // A fork that is open reads its copy no more.
+            None if fork.phase == ForkPhase::Ready => stage::root_of(&fork.dir),
+            None => match self.stage(&watch, &fork, store, &cancel).await {
+                Ok(root) => root,
+                Err(StageError::Interrupted) => {
+                    info!(fork = %id, "the fork was interrupted");
+                    return;
+                }
+                Err(fault) => return self.fail(id, &chain(&fault)),
+            },
+        };
+        let order = self.order(&fork, root);
+        let made = Box::pin(runner::run(&order, fork.phase, &watch, &*self.clock, &cancel)).await;
         match made {
-            Ok(()) => info!(fork = %id, port = order.site.port, "the fork is running"),
+            Ok(()) => {
+                info!(fork = %id, port = order.site.port, "the fork is running");
+                remove_staged(&fork);
+            }
             // The phase stays: the next engine goes on, or the deletion does.
             Err(ForkError::Cancelled(_)) => info!(fork = %id, "the fork was interrupted"),
             Err(fault) => self.fail(id, &chain(&fault)),
+        }
+    }
+
+    /// Brings the objects of a copy that is not in a directory to this machine.
+    async fn stage(
+        &self,
+        watch: &Recorder<'_>,
+        fork: &StoredFork,
+        store: Arc<dyn BlobStore>,
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, StageError> {
+        if fork.phase == ForkPhase::Planned {
+            watch.phase(ForkPhase::Restoring);
+        }
+        let done = CopyProgress::default();
+        let staging = stage::stage(store, &fork.place, &fork.recovery, &fork.dir, &done, cancel);
+        tokio::pin!(staging);
+        loop {
+            tokio::select! {
+                staged = &mut staging => return staged,
+                () = self.clock.sleep(Duration::from_secs(1)) => watch.progress(Progress {
+                    phase: ForkPhase::Restoring,
+                    current: Some(done.done_bytes.load(Ordering::Relaxed)),
+                    max: Some(done.total_bytes.load(Ordering::Relaxed)),
+                    unit: "bytes_compressed",
+                }),
+            }
         }
     }
 
@@ -247,6 +307,16 @@ impl ForkJobs {
         for task in tasks {
             let _ = task.await;
         }
+    }
+}
+
+/// What was brought to this machine is not needed by a fork that is open.
+fn remove_staged(fork: &StoredFork) {
+    let staged = stage::root_of(&fork.dir);
+    if staged.exists()
+        && let Err(error) = std::fs::remove_dir_all(&staged)
+    {
+        warn!(dir = %staged.display(), %error, "what was staged for a fork cannot be removed");
     }
 }
 

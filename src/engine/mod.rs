@@ -4,6 +4,7 @@ pub mod config;
 
 pub mod app;
 pub mod catalog;
+pub mod description;
 pub mod driver;
 pub mod error;
 pub mod fork;
@@ -12,6 +13,8 @@ pub mod http;
 pub mod privilege;
 pub mod replicate;
 pub mod serve;
+pub mod stage;
 pub mod state;
 pub mod status_text;
+pub mod verify;
 pub mod views;

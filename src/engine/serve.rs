@@ -63,7 +63,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
     let services = settings.services.len();
-    let app = App::build(settings, state, Arc::new(SystemClock::new()), program)?;
+    let app = App::build(settings, state, Arc::new(SystemClock::new()), program).await?;
     let mut terminate =
         unix::signal(unix::SignalKind::terminate()).map_err(fault("waiting for signals"))?;
     let mut interrupt =

@@ -57,7 +57,7 @@ fn copy_notes(copy: &CopyStatus) -> Vec<String> {
         notes.push(format!("{} of base backups are still to be copied", size(copy.pending_bytes)));
     }
     if let Some(error) = &copy.primary_error {
-        notes.push(format!("the primary region {} cannot be read: {error}", copy.primary_region));
+        notes.push(format!("the primary region {} is not read: {error}", copy.primary_region));
     }
     if let Some(error) = &copy.error {
         notes.push(format!("the copy cannot be read: {error}"));

@@ -24,9 +24,11 @@ pub(super) struct GetMetadataResponse {
     pub(super) resources: Vec<TypeName>,
     #[prost(message, repeated, tag = "5")]
     pub(super) functions: Vec<TypeName>,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) ephemeral_resources: Vec<TypeName>,
 }
 
-/// The name of a resource type, a data source or a function.
+/// The name of a resource type, a data source, an ephemeral resource or a function.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TypeName {
     #[prost(string, tag = "1")]
@@ -46,6 +48,8 @@ pub(super) struct GetProviderSchemaResponse {
     pub(super) data_source_schemas: HashMap<String, Schema>,
     #[prost(map = "string, message", tag = "7")]
     pub(super) functions: HashMap<String, Function>,
+    #[prost(map = "string, message", tag = "8")]
+    pub(super) ephemeral_resource_schemas: HashMap<String, Schema>,
     #[prost(message, repeated, tag = "4")]
     pub(super) diagnostics: Vec<Diagnostic>,
     #[prost(message, optional, tag = "6")]
@@ -239,6 +243,8 @@ pub(super) struct MoveResourceStateResponse {
     pub(super) target_state: Option<DynamicValue>,
     #[prost(message, repeated, tag = "2")]
     pub(super) diagnostics: Vec<Diagnostic>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(super) target_private: Vec<u8>,
 }
 
 // Data sources and functions.
@@ -298,6 +304,83 @@ pub(super) struct CallFunctionResponse {
     pub(super) result: Option<DynamicValue>,
     #[prost(message, optional, tag = "2")]
     pub(super) error: Option<FunctionError>,
+}
+
+// Ephemeral resources.
+
+/// `google.protobuf.Timestamp`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ValidateEphemeralResourceConfigRequest {
+    #[prost(string, tag = "1")]
+    pub(super) type_name: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) config: Option<DynamicValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ValidateEphemeralResourceConfigResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OpenEphemeralResourceRequest {
+    #[prost(string, tag = "1")]
+    pub(super) type_name: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) config: Option<DynamicValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OpenEphemeralResourceResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) diagnostics: Vec<Diagnostic>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) renew_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) result: Option<DynamicValue>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(super) private: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RenewEphemeralResourceRequest {
+    #[prost(string, tag = "1")]
+    pub(super) type_name: String,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(super) private: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RenewEphemeralResourceResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) diagnostics: Vec<Diagnostic>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) renew_at: Option<Timestamp>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(super) private: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CloseEphemeralResourceRequest {
+    #[prost(string, tag = "1")]
+    pub(super) type_name: String,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(super) private: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CloseEphemeralResourceResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 // The plugin process (go-plugin's `plugin.GRPCController`).

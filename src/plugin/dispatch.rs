@@ -50,12 +50,14 @@ impl Service<HttpRequest> for ProviderService {
 
 async fn route(registry: Arc<Registry>, request: HttpRequest) -> HttpResponse {
     use calls::{
-        ApplyResourceChangeRequest, CallFunctionRequest, ConfigureProviderRequest,
-        GetFunctionsRequest, GetMetadataRequest, GetProviderSchemaRequest,
-        ImportResourceStateRequest, MoveResourceStateRequest, PlanResourceChangeRequest,
-        ReadDataSourceRequest, ReadResourceRequest, StopProviderRequest,
+        ApplyResourceChangeRequest, CallFunctionRequest, CloseEphemeralResourceRequest,
+        ConfigureProviderRequest, GetFunctionsRequest, GetMetadataRequest,
+        GetProviderSchemaRequest, ImportResourceStateRequest, MoveResourceStateRequest,
+        OpenEphemeralResourceRequest, PlanResourceChangeRequest, ReadDataSourceRequest,
+        ReadResourceRequest, RenewEphemeralResourceRequest, StopProviderRequest,
         UpgradeResourceStateRequest, ValidateDataResourceConfigRequest,
-        ValidateProviderConfigRequest, ValidateResourceConfigRequest,
+        ValidateEphemeralResourceConfigRequest, ValidateProviderConfigRequest,
+        ValidateResourceConfigRequest,
     };
     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     match method.as_str() {
@@ -75,6 +77,12 @@ async fn route(registry: Arc<Registry>, request: HttpRequest) -> HttpResponse {
             unary::<ValidateDataResourceConfigRequest>(registry, request).await
         }
         "ReadDataSource" => unary::<ReadDataSourceRequest>(registry, request).await,
+        "ValidateEphemeralResourceConfig" => {
+            unary::<ValidateEphemeralResourceConfigRequest>(registry, request).await
+        }
+        "OpenEphemeralResource" => unary::<OpenEphemeralResourceRequest>(registry, request).await,
+        "RenewEphemeralResource" => unary::<RenewEphemeralResourceRequest>(registry, request).await,
+        "CloseEphemeralResource" => unary::<CloseEphemeralResourceRequest>(registry, request).await,
         "GetFunctions" => unary::<GetFunctionsRequest>(registry, request).await,
         "CallFunction" => unary::<CallFunctionRequest>(registry, request).await,
         // Terraform asks for what newer versions of the protocol have, and lives without it.

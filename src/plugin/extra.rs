@@ -47,4 +47,9 @@ pub trait Extra: Send + Sync {
         );
         None
     }
+
+    /// The private state beside a state that was moved here: a value of the resource's private type.
+    fn private_after_move(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }

@@ -8,6 +8,8 @@
 pub mod server;
 pub mod start;
 
+pub mod ephemeral;
+
 pub mod extra;
 pub mod log;
 

@@ -1,8 +1,8 @@
 //! What this provider offers, by the names that Terraform uses.
 
 use crate::plugin::adapt::{
-    data_source::DataSourceHandler, function::FunctionHandler, provider::ProviderHandler,
-    resource::ResourceHandler,
+    data_source::DataSourceHandler, ephemeral::EphemeralHandler, function::FunctionHandler,
+    provider::ProviderHandler, resource::ResourceHandler,
 };
 use std::collections::BTreeMap;
 use tf_provider::Diagnostics;
@@ -21,6 +21,7 @@ pub(super) struct Registry {
 pub(super) struct Offers {
     pub(super) resources: BTreeMap<&'static str, Box<dyn ResourceHandler>>,
     pub(super) data_sources: BTreeMap<&'static str, Box<dyn DataSourceHandler>>,
+    pub(super) ephemerals: BTreeMap<&'static str, Box<dyn EphemeralHandler>>,
     pub(super) functions: BTreeMap<&'static str, Box<dyn FunctionHandler>>,
 }
 
@@ -39,6 +40,14 @@ impl Offers {
         name: &str,
     ) -> Option<&dyn DataSourceHandler> {
         known(diagnostics, name, self.data_sources.get(name).map(Box::as_ref))
+    }
+
+    pub(super) fn ephemeral(
+        &self,
+        diagnostics: &mut Diagnostics,
+        name: &str,
+    ) -> Option<&dyn EphemeralHandler> {
+        known(diagnostics, name, self.ephemerals.get(name).map(Box::as_ref))
     }
 
     pub(super) fn function(

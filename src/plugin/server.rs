@@ -1,10 +1,11 @@
 //! The plugin server: what a provider offers, served to Terraform until it says goodbye.
 
 use crate::plugin::{
-    adapt::{data_source, function, provider, resource},
+    adapt::{self, data_source, function, provider, resource},
     connection,
     dispatch::{ControllerService, ProviderService},
     environment::Environment,
+    ephemeral::EphemeralResource,
     extra::Extra,
     handshake::{self, SocketDirectory},
     lifetime,
@@ -32,6 +33,7 @@ impl<P: Provider> fmt::Debug for Server<P> {
         f.debug_struct("Server")
             .field("resources", &self.offers.resources.keys())
             .field("data_sources", &self.offers.data_sources.keys())
+            .field("ephemerals", &self.offers.ephemerals.keys())
             .field("functions", &self.offers.functions.keys())
             .finish_non_exhaustive()
     }
@@ -59,6 +61,15 @@ impl<P: Provider> Server<P> {
         D: DataSource + 'static,
     {
         self.offers.data_sources.insert(type_name, Box::new(data_source::Typed(data_source)));
+        self
+    }
+
+    #[must_use]
+    pub fn ephemeral<E>(mut self, type_name: &'static str, resource: E) -> Self
+    where
+        E: EphemeralResource + 'static,
+    {
+        self.offers.ephemerals.insert(type_name, Box::new(adapt::ephemeral::Typed(resource)));
         self
     }
 

@@ -43,8 +43,7 @@ pub fn validate_word(
     words: &[&str],
 ) {
     if let Some(text) = value.text().filter(|text| !words.contains(text)) {
-        let detail = format!("`{text}` is none of: {}.", words.join(", "));
-        report::error(diagnostics, At::Attribute(attribute), "Invalid value", detail);
+        report::word(diagnostics, attribute, text, words);
     }
 }
 

@@ -3,10 +3,7 @@
 use crate::{
     client::error::ClientError,
     domain::ids::ServiceId,
-    provider::{
-        config::OnReadError,
-        report::{self, At},
-    },
+    provider::{config::OnReadError, report, timeouts::Operation},
 };
 use std::time::Duration;
 use tf_provider::Diagnostics;
@@ -31,31 +28,28 @@ pub fn judge(
     on_read_error: OnReadError,
 ) -> Verdict {
     if let ClientError::NotFound { message, .. } = failure {
-        let detail = format!("Service {id} does not exist any more ({message}).");
-        report::warning(diagnostics, At::Block, "Service is gone", detail);
+        report::refresh::gone(diagnostics, id, message);
         return Verdict::Gone;
     }
     match on_read_error {
-        OnReadError::Fail => {
-            let advice = "To plan through an outage, set on_read_error = \"keep_state\" in the \
-                          provider block.";
-            let detail = format!("{} {advice}", failure.explain());
-            report::error(diagnostics, At::Block, failure.headline(), detail);
-        }
-        OnReadError::KeepState => {
-            let detail = format!("{} The state is kept as it was.", failure.explain());
-            report::warning(diagnostics, At::Block, failure.headline(), detail);
-        }
+        OnReadError::Fail => report::refresh::failed(diagnostics, failure),
+        OnReadError::KeepState => report::refresh::state_kept(diagnostics, failure),
     }
     Verdict::Keep
 }
 
-/// The failure that a read without an end stands for.
+/// The failure that an operation without an end stands for.
 #[must_use]
-pub fn overdue(id: &ServiceId) -> ClientError {
+pub fn overdue(operation: Operation, id: &ServiceId) -> ClientError {
+    let (doing, attribute) = match operation {
+        Operation::Read => ("reading", "timeouts.read"),
+        Operation::Create => ("enabling a backup region of", "timeouts.create"),
+        Operation::Update => ("changing the backup region of", "timeouts.update"),
+        Operation::Delete => ("disabling a backup region of", "timeouts.delete"),
+    };
     ClientError::Server {
-        doing: format!("reading service {id}"),
+        doing: format!("{doing} service {id}"),
         status: 504,
-        message: "no answer within the time of timeouts.read".to_owned(),
+        message: format!("no answer within the time of {attribute}"),
     }
 }

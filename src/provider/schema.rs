@@ -47,6 +47,16 @@ pub enum SchemaError {
     },
 }
 
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A managed resource: no numbers. One makes `plan -refresh-only` report a change for ever, as
+    /// tf-provider sends integers as floats.
+    Managed,
+    /// What is only read: data sources, ephemeral resources, the provider block.
+    Read,
+}
+
 const WORDS: &[&str] =
     &["required", "optional", "computed", "sensitive", "force_new", "create_only", "group"];
 
@@ -55,16 +65,29 @@ const WORDS: &[&str] =
 /// # Errors
 /// [`SchemaError`], which is a mistake in the struct, and so is found by any test that asks.
 pub fn facts<T: JsonSchema>() -> Result<Facts, SchemaError> {
+    facts_of::<T>(Kind::Managed)
+}
+
+/// Reads the facts of `T`, which is a data source or an ephemeral resource: it may have numbers, and
+/// lists of objects.
+///
+/// # Errors
+/// As [`facts`].
+pub fn read_facts<T: JsonSchema>() -> Result<Facts, SchemaError> {
+    facts_of::<T>(Kind::Read)
+}
+
+fn facts_of<T: JsonSchema>(kind: Kind) -> Result<Facts, SchemaError> {
     let mut settings = SchemaSettings::default();
     settings.inline_subschemas = true;
     let root = settings.into_generator().into_root_schema_for::<T>().to_value();
-    let block = block("", &root)?;
+    let block = block("", &root, kind)?;
     let with = |word: &str| {
         let has = |(name, json): (&String, &Value)| has(json, word).then(|| name.clone());
         properties(&root).filter_map(has).collect::<Vec<_>>()
     };
     Ok(Facts {
-        schema: Schema { version: 0, block },
+        schema: Schema { version: root["x-tf-version"].as_i64().unwrap_or(0), block },
         force_new: with("force_new"),
         create_only: with("create_only"),
     })
@@ -82,7 +105,7 @@ fn has(json: &Value, word: &str) -> bool {
     words(json).any(|w| w == word)
 }
 
-fn block(name: &str, json: &Value) -> Result<Block, SchemaError> {
+fn block(name: &str, json: &Value, kind: Kind) -> Result<Block, SchemaError> {
     let mut block = Block {
         version: 0,
         description: Description::markdown(json["description"].as_str().unwrap_or(name)),
@@ -94,16 +117,16 @@ fn block(name: &str, json: &Value) -> Result<Block, SchemaError> {
             return Err(SchemaError::UnknownWord { attribute, word });
         }
         if has(json, "group") {
-            let nested = NestedBlock::Group(self::block(name, json)?);
+            let nested = NestedBlock::Group(self::block(name, json, kind)?);
             block.blocks.insert(name.clone(), nested);
         } else {
-            block.attributes.insert(name.clone(), attribute(name, json)?);
+            block.attributes.insert(name.clone(), attribute(name, json, kind)?);
         }
     }
     Ok(block)
 }
 
-fn attribute(name: &str, json: &Value) -> Result<Attribute, SchemaError> {
+fn attribute(name: &str, json: &Value, kind: Kind) -> Result<Attribute, SchemaError> {
     let filled_in = json.get("default").is_some() || has(json, "create_only");
     let constraint = match (has(json, "required"), has(json, "optional"), has(json, "computed")) {
         (true, false, false) => AttributeConstraint::Required,
@@ -115,8 +138,7 @@ fn attribute(name: &str, json: &Value) -> Result<Attribute, SchemaError> {
         }
     };
     Ok(Attribute {
-        attr_type: attribute_type(json)
-            .ok_or_else(|| SchemaError::Type { attribute: name.to_owned() })?,
+        attr_type: attribute_type(name, json, kind)?,
         description: Description::markdown(description(json)),
         constraint,
         sensitive: has(json, "sensitive"),
@@ -124,17 +146,27 @@ fn attribute(name: &str, json: &Value) -> Result<Attribute, SchemaError> {
     })
 }
 
-/// Numbers are left out on purpose: in a managed resource one makes `plan -refresh-only` report a
-/// change for ever, as tf-provider sends integers as floats.
-fn attribute_type(json: &Value) -> Option<AttributeType> {
-    match json["type"].as_str()? {
-        "string" => Some(AttributeType::String),
-        "boolean" => Some(AttributeType::Bool),
-        "object" => {
-            let values = attribute_type(json.get("additionalProperties")?)?;
-            Some(AttributeType::Map(Box::new(values)))
+fn attribute_type(name: &str, json: &Value, kind: Kind) -> Result<AttributeType, SchemaError> {
+    match (json["type"].as_str().unwrap_or_default(), kind) {
+        ("string", _) => Ok(AttributeType::String),
+        ("boolean", _) => Ok(AttributeType::Bool),
+        ("number" | "integer", Kind::Read) => Ok(AttributeType::Number),
+        ("object", _) if json.get("additionalProperties").is_some_and(Value::is_object) => {
+            let values = attribute_type(name, &json["additionalProperties"], kind)?;
+            Ok(AttributeType::Map(Box::new(values)))
         }
-        _ => None,
+        ("array", Kind::Read) if json["items"].get("properties").is_some() => {
+            let each = |(name, json): (&String, &Value)| {
+                attribute(name, json, kind).map(|attribute| (name.clone(), attribute))
+            };
+            let items = properties(&json["items"]).map(each).collect::<Result<_, _>>()?;
+            Ok(AttributeType::AttributeList(items))
+        }
+        ("array", Kind::Read) => {
+            let items = attribute_type(name, &json["items"], kind)?;
+            Ok(AttributeType::List(Box::new(items)))
+        }
+        _ => Err(SchemaError::Type { attribute: name.to_owned() }),
     }
 }
 
@@ -208,6 +240,43 @@ mod tests {
     struct Number {
         #[schemars(extend("x-tf" = "computed"))]
         port: Tf<i64>,
+    }
+
+    /// A row.
+    #[derive(JsonSchema)]
+    #[allow(dead_code, reason = "only its schema is looked at")]
+    struct Row {
+        /// Size.
+        #[schemars(extend("x-tf" = "computed"))]
+        size: Tf<u64>,
+    }
+
+    /// A list.
+    #[derive(JsonSchema)]
+    #[schemars(extend("x-tf-version" = 3))]
+    #[allow(dead_code, reason = "only its schema is looked at")]
+    struct List {
+        /// Rows.
+        #[schemars(extend("x-tf" = "computed"))]
+        rows: Tf<Vec<Row>>,
+        /// Words.
+        #[schemars(extend("x-tf" = "computed"))]
+        words: Tf<Vec<String>>,
+        /// Ratio.
+        #[schemars(extend("x-tf" = "computed"))]
+        ratio: Tf<f64>,
+    }
+
+    #[test]
+    fn what_is_read_may_have_numbers_and_rows() {
+        let facts = read_facts::<List>().unwrap();
+        let attribute = |name: &str| &facts.schema.block.attributes[name].attr_type;
+        let AttributeType::AttributeList(row) = attribute("rows") else { panic!("no rows") };
+        assert_eq!(row["size"].attr_type, AttributeType::Number);
+        assert_eq!(attribute("words").to_string(), r#"["list","string"]"#);
+        assert_eq!(attribute("ratio").to_string(), r#""number""#);
+        assert_eq!(facts.schema.version, 3);
+        assert!(super::facts::<List>().is_err());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use crate::{
     client::endpoints::Api,
-    provider::config::{OnReadError, Settings},
+    provider::{
+        config::{OnReadError, Settings},
+        report,
+    },
     sys::clock::Clock,
 };
 use std::{
@@ -10,6 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
+use tf_provider::Diagnostics;
 use tokio_util::sync::CancellationToken;
 
 /// Shared by the provider and its resources.
@@ -69,6 +73,15 @@ impl Session {
     #[must_use]
     pub fn connection(&self) -> Option<Arc<Connection>> {
         self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The API, or an error.
+    pub fn connected(&self, diagnostics: &mut Diagnostics) -> Option<Arc<Connection>> {
+        let connection = self.connection();
+        if connection.is_none() {
+            report::settings::not_configured(diagnostics);
+        }
+        connection
     }
 
     /// Waits for `period`, or until Terraform wants to stop.

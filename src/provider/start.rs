@@ -5,7 +5,18 @@ use crate::{
     provider::{
         backup_region::{self, resource::BackupRegions},
         config::{self, Environment, ProviderModel},
+        data::{
+            self, backups::Backups, clouds::Clouds, fork_preview::Previews,
+            replication_status::Statuses, restore_window::Windows,
+        },
+        ephemeral::fork_credentials::{self, Credentials},
         fork::{self, resource::Forks},
+        functions::{
+            duration_seconds::DurationSeconds, fork_name::ForkName,
+            is_valid_backup_pair::IsValidBackupPair, normalize_time::NormalizeTime,
+            parse_cloud::ParseCloud, rpo_seconds::RpoSeconds, same_cloud::SameCloud,
+            time_in_window::TimeInWindow,
+        },
         report::{self, At},
         schema,
         session::Session,
@@ -51,21 +62,16 @@ impl Provider for BtarProvider {
             Ok(settings) => settings,
             Err(problems) => {
                 for problem in problems {
-                    let at = At::Attribute(problem.attribute);
-                    report::error(diags, at, "Invalid provider configuration", problem.text);
+                    report::settings::problem(diags, problem.attribute, &problem.text);
                 }
                 return None;
             }
         };
         if settings.as_ref().is_some_and(|settings| settings.is_exposed) {
-            let text = "api_url is http and leads to another machine: whoever listens on the way \
-                        can take the API token. Use https.";
-            report::warning(diags, At::Attribute("api_url"), "Token sent unencrypted", text);
+            report::settings::token_exposed(diags);
         }
         if settings.is_none() {
-            let text = "The provider's settings are known only after apply. What only the API can \
-                        tell is checked during the apply, before anything is created.";
-            report::warning(diags, At::Block, "API checks are skipped in this plan", text);
+            report::settings::checks_skipped(diags);
         }
         if let Err(error) = self.session.configure(settings) {
             report::client_error(diags, At::Block, &error);
@@ -80,7 +86,18 @@ pub(super) fn schema_of<T: schemars::JsonSchema>(diags: &mut Diagnostics) -> Opt
     match schema::facts::<T>() {
         Ok(facts) => Some(facts.schema),
         Err(error) => {
-            report::error(diags, At::Block, "Provider bug: schema", error.to_string());
+            report::settings::schema_bug(diags, &error.to_string());
+            None
+        }
+    }
+}
+
+/// The schema of the model struct of a data source or an ephemeral resource.
+pub(super) fn read_schema_of<T: schemars::JsonSchema>(diags: &mut Diagnostics) -> Option<Schema> {
+    match schema::read_facts::<T>() {
+        Ok(facts) => Some(facts.schema),
+        Err(error) => {
+            report::settings::schema_bug(diags, &error.to_string());
             None
         }
     }
@@ -97,7 +114,21 @@ pub async fn serve() -> Result<(), ServeError> {
     let provider = BtarProvider::new(Arc::clone(&session), Environment::read());
     Server::new(provider, stop)
         .resource(backup_region::resource::TYPE, BackupRegions::new(Arc::clone(&session)))
-        .resource(fork::resource::TYPE, Forks::new(session))
+        .resource(fork::resource::TYPE, Forks::new(Arc::clone(&session)))
+        .data_source(data::backups::TYPE, Backups(Arc::clone(&session)))
+        .data_source(data::restore_window::TYPE, Windows(Arc::clone(&session)))
+        .data_source(data::replication_status::TYPE, Statuses(Arc::clone(&session)))
+        .data_source(data::fork_preview::TYPE, Previews(Arc::clone(&session)))
+        .data_source(data::clouds::TYPE, Clouds(Arc::clone(&session)))
+        .ephemeral(fork_credentials::TYPE, Credentials(session))
+        .function("parse_cloud", ParseCloud)
+        .function("same_cloud", SameCloud)
+        .function("is_valid_backup_pair", IsValidBackupPair)
+        .function("normalize_time", NormalizeTime)
+        .function("time_in_window", TimeInWindow)
+        .function("duration_seconds", DurationSeconds)
+        .function("rpo_seconds", RpoSeconds)
+        .function("fork_name", ForkName)
         .serve()
         .await
 }

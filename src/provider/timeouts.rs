@@ -65,7 +65,7 @@ pub fn validate(diagnostics: &mut Diagnostics, timeouts: &Tf<Timeouts>) {
     for (name, value) in each {
         if let Some(Err(error)) = value.text().map(duration::parse) {
             let at = At::Nested("timeouts", name);
-            report::error(diagnostics, at, "Not a period", format!("{error}."));
+            report::period(diagnostics, at, &error);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The main job, as a person would do it: Terraform, the engine, a lost region, a queried fork.
 
 use crate::support::{
+    command,
     engine::World,
-    pause,
+    pause, run,
     source::{Recorded, Source},
     terraform::Module,
+    wait_for,
 };
 use std::time::Duration;
 
@@ -155,4 +157,67 @@ fn the_journey_through_terraform() {
     assert_eq!(destroyed.code, 0, "{}", destroyed.text);
     let gone = world.call("GET", "/v1/project/demo/service/orders-dr", None);
     assert_eq!(gone.status, 404);
+}
+
+#[test]
+fn expired_backups_leave_the_copy_and_the_rest_is_still_restored_by_the_tool() {
+    let mut world = World::empty();
+    world.retention("copy_retention = { expired_after = \"1s\", keep_restorable = 1 }");
+    let dir = world.place.dir("source");
+    let repository = world.store("aws-eu-west-1").join("pgbackrest");
+    std::fs::create_dir(&repository).unwrap();
+    crate::support::give(&repository);
+    let source = Source::start(&dir, &repository);
+    source.insert(50);
+    source.pgbackrest("--type=full backup");
+    world.start();
+    world.enable();
+    let labels = |world: &World| -> Vec<String> {
+        let found = std::fs::read_dir(world.copy().join("backup/orders")).into_iter().flatten();
+        let names = found.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        let mut labels: Vec<String> = names.filter(|name| name.ends_with('F')).collect();
+        labels.sort();
+        labels
+    };
+    wait_for("the first backup", Duration::from_secs(30), || {
+        world.window().is_some().then_some(())
+    });
+    let first = labels(&world);
+    source.insert(20);
+    source.pgbackrest("--type=full --repo1-retention-full=1 backup");
+    let second = wait_for("the first backup to leave the copy", Duration::from_secs(30), || {
+        let now = labels(&world);
+        (now.len() == 1 && now != first).then_some(now)
+    });
+    pause(Duration::from_millis(1100));
+    source.insert(10);
+    let mark = source.mark();
+    source.insert(10);
+    source.archive();
+    world.wait_covered(&mark.time);
+    source.stop();
+    drop(source);
+    world.lose_primary();
+    // pgBackRest itself finds the copy whole, and a fork has the rows.
+    let config = world.place.dir("tool").join("pgbackrest.conf");
+    let text = format!(
+        "[global]\nrepo1-path={}\nlog-level-file=off\nlock-path={d}\nlog-path={d}\n[orders]\n\
+         pg1-path={d}/data\n",
+        world.copy().display(),
+        d = world.place.path().join("tool").display(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let tool = |arguments: &[&str]| {
+        run(command("pgbackrest")
+            .arg(format!("--config={}", config.display()))
+            .arg("--stanza=orders")
+            .args(arguments))
+    };
+    let verified = tool(&["--log-level-console=info", "verify"]);
+    assert!(verified.contains("completed successfully"), "{verified}");
+    let listed = tool(&["info"]);
+    assert!(listed.contains(&second[0]) && !listed.contains(&first[0]), "{listed}");
+    assert_eq!(world.fork("kept", Some(&mark.time)).status, 200);
+    let uri = world.wait_running("kept");
+    assert_eq!(world.rows(&uri), (mark.rows, mark.sum));
 }

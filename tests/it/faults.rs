@@ -178,6 +178,40 @@ fn a_missing_data_file_makes_its_backup_not_restorable() {
 }
 
 #[test]
+fn verify_finds_what_is_missing_and_deep_what_is_damaged() {
+    let (_, mut world) = replicated();
+    world.kill();
+    let config = world.config();
+    let verify = |more: &[&str]| {
+        let mut arguments = vec!["verify", "--config", config.to_str().unwrap()];
+        arguments.extend(more);
+        world.btar(&arguments)
+    };
+    let (good, text) = verify(&[]);
+    assert!(good && text.contains("demo/orders in aws-eu-central-1: good"), "{text}");
+    let (good, text) = verify(&["--deep"]);
+    assert!(good && text.contains("bytes proven") && text.contains("restorable: ["), "{text}");
+
+    // Of the same size: only reading tells.
+    let victim = files(&world.copy().join("backup"), "pg_control").remove(0);
+    let whole = fs::read(&victim).unwrap();
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&victim, bytes).unwrap();
+    assert!(verify(&[]).0, "the listing cannot tell");
+    let (good, text) = verify(&["--deep", "--rate-mib", "512"]);
+    assert!(!good && text.contains("pg_control") && text.contains("is damaged"), "{text}");
+
+    fs::write(&victim, whole).unwrap();
+    fs::remove_file(&victim).unwrap();
+    let (good, text) = verify(&["--service", "demo/orders", "--region", "aws-eu-central-1"]);
+    assert!(!good && text.contains("pg_control") && text.contains("is missing"), "{text}");
+    let (good, text) = verify(&["--service", "demo/nothing"]);
+    assert!(!good && text.contains("no such copy"), "{text}");
+}
+
+#[test]
 fn an_emptied_primary_does_not_empty_the_copy() {
     let (recorded, world) = replicated();
     let before = files(&world.copy(), "").len();
@@ -187,6 +221,21 @@ fn an_emptied_primary_does_not_empty_the_copy() {
     let mark = recorded.restorable().last().unwrap();
     assert_eq!(world.fork("still", Some(&mark.time)).status, 200);
     let uri = world.wait_running("still");
+    assert_eq!(world.rows(&uri), (mark.rows, mark.sum));
+}
+
+#[test]
+fn a_new_engine_that_knows_only_the_copy_forks_from_it() {
+    let (recorded, mut world) = replicated();
+    world.lose_primary();
+    world.forget_all_but_the_copy();
+    world.start();
+    let mark = recorded.restorable().last().unwrap();
+    world.wait_covered(&mark.time);
+    let (_, status) = world.btar(&["status", "--url", &world.url]);
+    assert!(status.contains("known from its copy alone"), "{status}");
+    assert_eq!(world.fork("found", Some(&mark.time)).status, 200);
+    let uri = world.wait_running("found");
     assert_eq!(world.rows(&uri), (mark.rows, mark.sum));
 }
 

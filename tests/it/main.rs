@@ -3,5 +3,12 @@
 
 mod acceptance;
 mod api;
+mod buckets;
+mod drills;
 mod faults;
+mod guide;
 mod support;
+
+#[path = "../stores/server/mod.rs"]
+#[allow(dead_code, reason = "the tests of the stores use the rest")]
+mod server;

@@ -1,37 +1,92 @@
-//! A fake of Aiven's API: one project, services with backups, forks that take their time.
+//! A fake of Aiven's API: one project, services with backups, forks that take their time. It refuses
+//! what the real one refuses.
 
+use crate::answers;
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 pub(crate) const TOKEN: &str = "token-of-the-provider-tests";
+pub(crate) const PASSWORD: &str = "hunter2-password-of-the-fork";
 pub(crate) const START: &str = "2026-11-23T07:00:10Z";
 pub(crate) const END: &str = "2026-11-23T09:12:44.120000Z";
 
-/// What the API holds.
+/// What the API holds, and how it behaves.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) services: BTreeMap<String, Value>,
-    /// When each fork is ready.
-    ready: BTreeMap<String, Instant>,
+    /// When each fork is ready, and how many more looks it takes.
+    pub(crate) forks: BTreeMap<String, (Instant, u32)>,
     pub(crate) restore_takes: Duration,
+    /// Looks at a fork until it is ready: Aiven's own provider wants five good ones in a row.
+    pub(crate) polls_until_ready: u32,
     pub(crate) restore_fails: bool,
     pub(crate) regions_max: usize,
+    /// The `pitr` object, which older types have not.
+    pub(crate) has_pitr: bool,
+    /// What only the engine tells: ranges, lag, the log's size, a fork's report.
+    pub(crate) has_additions: bool,
+    /// No base backup has arrived in any secondary region yet.
+    pub(crate) is_empty: bool,
+    /// Why copying is paused.
+    pub(crate) paused: Option<String>,
+    pub(crate) lag_seconds: u64,
+    /// The last restorable moment.
+    pub(crate) end: String,
+    /// Statuses of the next answers, with their `Retry-After`.
+    pub(crate) failures: VecDeque<(u16, Option<u32>)>,
+    /// How long each answer takes.
+    pub(crate) delay: Duration,
+    /// `METHOD /path` of each request.
     pub(crate) requests: Vec<String>,
+    pub(crate) user_agents: Vec<String>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            services: BTreeMap::from([("orders".to_owned(), service("orders", "RUNNING"))]),
+            forks: BTreeMap::new(),
+            restore_takes: Duration::ZERO,
+            polls_until_ready: 0,
+            restore_fails: false,
+            regions_max: 3,
+            has_pitr: true,
+            has_additions: true,
+            is_empty: false,
+            paused: None,
+            lag_seconds: 4,
+            end: END.to_owned(),
+            failures: VecDeque::new(),
+            delay: Duration::ZERO,
+            requests: Vec::new(),
+            user_agents: Vec::new(),
+        }
+    }
+}
+
+/// Counters beside the state.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) connections: AtomicUsize,
+    under_way: AtomicUsize,
+    /// The most requests that were under way at the same time.
+    pub(crate) peak: AtomicUsize,
 }
 
 /// The fake API.
 pub(crate) struct Api {
     pub(crate) url: String,
     pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) traffic: Arc<Traffic>,
     /// Answers every request with this status while it is not 0.
     pub(crate) outage: Arc<AtomicU16>,
     /// Creates what a POST asks for, and closes the connection instead of answering.
@@ -43,25 +98,37 @@ impl Api {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State {
-            services: BTreeMap::from([("orders".to_owned(), service("orders", "RUNNING"))]),
-            ready: BTreeMap::new(),
-            restore_takes: Duration::from_millis(300),
-            restore_fails: false,
-            regions_max: 3,
-            requests: Vec::new(),
-        }));
-        let outage = Arc::new(AtomicU16::new(0));
-        let loses_answers = Arc::new(AtomicBool::new(false));
-        let api = Self { url, state, outage, loses_answers };
-        let shared = (api.state.clone(), api.outage.clone(), api.loses_answers.clone());
+        let api = Self {
+            url,
+            state: Arc::new(Mutex::new(State::new())),
+            traffic: Arc::default(),
+            outage: Arc::default(),
+            loses_answers: Arc::default(),
+        };
+        let shared = api.handle();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (state, outage, loses) = shared.clone();
-                std::thread::spawn(move || serve(&stream.unwrap(), &state, &outage, &loses));
+                let api = shared.handle();
+                api.traffic.connections.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || api.serve(&stream.unwrap()));
             }
         });
         api
+    }
+
+    fn handle(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            state: self.state.clone(),
+            traffic: self.traffic.clone(),
+            outage: self.outage.clone(),
+            loses_answers: self.loses_answers.clone(),
+        }
+    }
+
+    /// Changes how the API behaves.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap());
     }
 
     /// Changes a service behind Terraform's back.
@@ -69,15 +136,90 @@ impl Api {
         change(self.state.lock().unwrap().services.get_mut(name).unwrap());
     }
 
+    /// Adds services that are running.
+    pub(crate) fn add_services(&self, names: impl Iterator<Item = String>) {
+        let mut state = self.state.lock().unwrap();
+        for name in names {
+            state.services.insert(name.clone(), service(&name, "RUNNING"));
+        }
+    }
+
     pub(crate) fn regions(&self, name: &str) -> Value {
         self.state.lock().unwrap().services[name]["user_config"]["additional_backup_regions"]
             .clone()
     }
 
+    /// Requests that begin so, such as `GET /v1/project/demo/service/orders`.
     pub(crate) fn count(&self, start: &str) -> usize {
         let state = self.state.lock().unwrap();
         state.requests.iter().filter(|line| line.starts_with(start)).count()
     }
+
+    /// Forgets the requests up to now.
+    pub(crate) fn forget(&self) {
+        self.with(|state| state.requests.clear());
+    }
+
+    fn serve(&self, stream: &TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            let length = header(&head, "content-length").map_or(0, |text| text.parse().unwrap());
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let now = self.traffic.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            self.traffic.peak.fetch_max(now, Ordering::SeqCst);
+            let delay = self.state.lock().unwrap().delay;
+            std::thread::sleep(delay);
+            let reply = self.reply(&head, &body);
+            self.traffic.under_way.fetch_sub(1, Ordering::SeqCst);
+            let Some((status, retry_after, text)) = reply else { return };
+            let retry = retry_after.map_or(String::new(), |s| format!("retry-after: {s}\r\n"));
+            let length = text.len();
+            let reply =
+                format!("HTTP/1.1 {status} X\r\n{retry}content-length: {length}\r\n\r\n{text}");
+            if (&mut &*stream).write_all(reply.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Status, `Retry-After` and body; `None` closes the connection without an answer.
+    fn reply(&self, head: &str, body: &[u8]) -> Option<(u16, Option<u32>, String)> {
+        let mut words = head.split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(format!("{method} {path}"));
+        state.user_agents.extend(header(head, "user-agent"));
+        let down = self.outage.load(Ordering::SeqCst);
+        let mut retry_after = None;
+        let (status, reply) = if down != 0 {
+            answers::error(down, "out of order")
+        } else if header(head, "authorization") != Some(format!("aivenv1 {TOKEN}")) {
+            answers::error(401, "Invalid token")
+        } else if let Some((status, after)) = state.failures.pop_front() {
+            retry_after = after;
+            answers::error(status, "try later")
+        } else {
+            let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+            answers::answer(&mut state, method, path, &body)
+        };
+        let is_lost = method == "POST" && self.loses_answers.load(Ordering::SeqCst);
+        (!is_lost).then(|| (status, retry_after, reply.to_string()))
+    }
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        key.eq_ignore_ascii_case(name).then(|| value.to_owned())
+    })
 }
 
 pub(crate) fn service(name: &str, status: &str) -> Value {
@@ -85,184 +227,7 @@ pub(crate) fn service(name: &str, status: &str) -> Value {
         "service_name": name, "service_type": "pg", "cloud_name": "aws-eu-west-1",
         "plan": "startup-4", "state": status, "user_config": {}, "termination_protection": false,
         "create_time": "2026-11-23T06:00:00Z", "update_time": "2026-11-23T06:00:00Z",
-        "backups": [], "tags": {}, "metadata": {}, "node_states": [],
+        "project_vpc_id": null, "tags": {}, "metadata": {}, "node_states": [],
+        "group_list": ["default"], "service_integrations": [],
     })
-}
-
-fn serve(stream: &TcpStream, state: &Mutex<State>, outage: &AtomicU16, loses_answers: &AtomicBool) {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let header = |name: &str| {
-            head.lines().find_map(|line| {
-                let (key, value) = line.split_once(": ")?;
-                key.eq_ignore_ascii_case(name).then(|| value.to_owned())
-            })
-        };
-        let length = header("content-length").map_or(0, |text| text.parse().unwrap());
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let mut words = head.split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let down = outage.load(Ordering::SeqCst);
-        let (status, reply) = if down != 0 {
-            error(down, "out of order")
-        } else if header("authorization") != Some(format!("aivenv1 {TOKEN}")) {
-            error(401, "Invalid token")
-        } else {
-            answer(&mut state.lock().unwrap(), method, path, &body)
-        };
-        if method == "POST" && loses_answers.load(Ordering::SeqCst) {
-            return;
-        }
-        let text = reply.to_string();
-        let reply = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{text}", text.len());
-        if (&mut &*stream).write_all(reply.as_bytes()).is_err() {
-            return;
-        }
-    }
-}
-
-fn error(status: u16, message: &str) -> (u16, Value) {
-    (status, json!({"message": message, "errors": [{"message": message, "status": status}]}))
-}
-
-fn answer(state: &mut State, method: &str, path: &str, body: &Value) -> (u16, Value) {
-    state.requests.push(format!("{method} {path}"));
-    finish_forks(state);
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let rest = path.strip_prefix("/v1/project/demo/").unwrap_or_default();
-    let parts: Vec<&str> = rest.split('/').collect();
-    match (method, parts.as_slice()) {
-        ("GET", ["clouds"]) => {
-            let cloud =
-                |name: &str, provider: &str| json!({"cloud_name": name, "provider": provider});
-            (
-                200,
-                json!({"clouds": [
-                    cloud("aws-eu-west-1", "aws"), cloud("aws-eu-central-1", "aws"),
-                    cloud("aws-eu-north-1", "aws"), cloud("google-europe-west3", "google"),
-                ]}),
-            )
-        }
-        ("GET", ["service-types", "pg"]) => (
-            200,
-            json!({"user_config_schema": {"properties": {
-            "additional_backup_regions": {"type": "array", "maxItems": state.regions_max}}}}),
-        ),
-        ("GET", ["service"]) => {
-            (200, json!({"services": state.services.values().collect::<Vec<_>>()}))
-        }
-        ("POST", ["service"]) => create(state, body),
-        (_, ["service", name, ..]) if !state.services.contains_key(*name) => {
-            error(404, "Service does not exist")
-        }
-        ("GET", ["service", name]) => {
-            let mut service = state.services[*name].clone();
-            if query.contains("include_secrets=true") && service["state"] == "RUNNING" {
-                service["service_uri"] =
-                    format!("postgres://avnadmin:pw@127.0.0.1:5433/{name}").into();
-                service["service_uri_params"] = json!({"host": "127.0.0.1", "port": "5433",
-                    "user": "avnadmin", "password": "pw"});
-            }
-            (200, json!({ "service": service }))
-        }
-        ("PUT", ["service", name]) => update(state, name, body),
-        ("PUT", ["service", name, "tags"]) => {
-            state.services.get_mut(*name).unwrap()["tags"] = body["tags"].clone();
-            (200, json!({}))
-        }
-        ("DELETE", ["service", name]) => {
-            if state.services[*name]["termination_protection"] == true {
-                return error(403, "Service is protected against termination and shutdown.");
-            }
-            state.services.remove(*name);
-            (200, json!({}))
-        }
-        ("GET", ["service", name, "backups"]) => (200, backups(&state.services[*name])),
-        _ => error(404, "no such path"),
-    }
-}
-
-/// Two base backups, and a window in each secondary region.
-fn backups(service: &Value) -> Value {
-    let none = Vec::new();
-    let regions = service["user_config"]["additional_backup_regions"].as_array().unwrap_or(&none);
-    let copies: Vec<Value> =
-        regions.iter().map(|cloud| json!({"cloud": cloud, "region": "r"})).collect();
-    let backup = |name: &str, time: &str| {
-        json!({"backup_name": name, "backup_time": time, "data_size": 1_000_000,
-            "storage_location": "aws-eu-west-1", "additional_regions": copies})
-    };
-    let window = |cloud: &Value| json!({"cloud": cloud, "region": "r", "pitr_range_start": START, "pitr_range_end": END});
-    json!({
-        "backups": [backup("base-1", "2026-11-23T07:00:00Z"), backup("base-2", "2026-11-23T08:00:00Z")],
-        "pitr": {"primary_region": {"pitr_range_start": null, "pitr_range_end": null},
-            "additional_regions": regions.iter().map(window).collect::<Vec<_>>()},
-    })
-}
-
-fn update(state: &mut State, name: &str, body: &Value) -> (u16, Value) {
-    let regions = body["user_config"]["additional_backup_regions"].as_array();
-    if regions.is_some_and(|regions| regions.len() > state.regions_max) {
-        return error(400, "Invalid input: too many backup regions");
-    }
-    let service = state.services.get_mut(name).unwrap();
-    for (key, value) in body["user_config"].as_object().into_iter().flatten() {
-        service["user_config"][key] = value.clone();
-    }
-    for key in ["plan", "termination_protection"] {
-        if !body[key].is_null() {
-            service[key] = body[key].clone();
-        }
-    }
-    (200, json!({ "service": service }))
-}
-
-fn create(state: &mut State, body: &Value) -> (u16, Value) {
-    let name = body["service_name"].as_str().unwrap();
-    if state.services.contains_key(name) {
-        return error(409, "Service name is already in use in this project");
-    }
-    let source = body["user_config"]["service_to_fork_from"].as_str().unwrap_or_default();
-    if !state.services.contains_key(source) {
-        return error(404, "The source of the fork is not there");
-    }
-    let mut fork = service(name, "REBUILDING");
-    for (from, to) in [("plan", "plan"), ("cloud", "cloud_name"), ("user_config", "user_config")] {
-        fork[to] = body[from].clone();
-    }
-    for key in ["tags", "termination_protection"] {
-        if !body[key].is_null() {
-            fork[key] = body[key].clone();
-        }
-    }
-    fork["metadata"] = json!({"btar": {"source": format!("demo/{source}"), "phase": "restoring"}});
-    state.services.insert(name.to_owned(), fork.clone());
-    state.ready.insert(name.to_owned(), Instant::now() + state.restore_takes);
-    (200, json!({ "service": fork }))
-}
-
-fn finish_forks(state: &mut State) {
-    for (name, at) in &state.ready {
-        let Some(fork) = state.services.get_mut(name).filter(|_| Instant::now() >= *at) else {
-            continue;
-        };
-        if state.restore_fails {
-            fork["metadata"]["btar"]["phase"] = "failed".into();
-            fork["metadata"]["btar"]["error"] =
-                "segment 000000010000000000000007 is missing".into();
-        } else {
-            fork["state"] = "RUNNING".into();
-            fork["metadata"]["btar"] = json!({"source": "demo/orders", "phase": "ready",
-                "base_backup_name": "base-1", "base_backup_time": "2026-11-23T07:00:00Z",
-                "recovered_to": "2026-11-23T07:41:12Z"});
-        }
-    }
 }

@@ -2,62 +2,14 @@
 
 use crate::{
     api::Api,
-    journeys::{AT, FORK, REGION, enabled, fork},
-    terraform::{Module, Run},
+    journeys::{AT, REGION, enabled, fork},
+    terraform::Module,
 };
-use std::{
-    os::unix::process::CommandExt,
-    process::{Command, Stdio},
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
-
-fn wait_for_fork(api: &Api) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !api.state.lock().unwrap().services.contains_key("orders-dr") {
-        assert!(Instant::now() < end, "no fork was asked for");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use std::sync::atomic::Ordering;
 
 #[test]
-fn ctrl_c_during_a_restore_keeps_the_fork_and_the_next_apply_waits_on() {
+fn a_failed_restore_is_an_error_and_is_made_again() {
     let (api, module, base) = enabled();
-    api.state.lock().unwrap().restore_takes = Duration::from_secs(4);
-    module.write(&(base + &fork(AT)));
-    // Ctrl-C reaches the whole process group: Terraform and its plugins.
-    let child = module
-        .command(&["apply", "-input=false", "-auto-approve"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    wait_for_fork(&api);
-    let group = format!("-{}", child.id());
-    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
-    let run = Run::of(&child.wait_with_output().unwrap());
-    let state = std::fs::read_to_string(module.path().join("terraform.tfstate")).unwrap();
-    assert!(state.contains("\"demo/orders-dr\""), "{}", run.text);
-    assert!(!state.contains("tainted"), "{}", run.text);
-    assert_eq!(module.state(FORK)["restore_status"], "restoring", "{}", run.text);
-    module.apply().expect(0, &["0 added, 1 changed, 0 destroyed"]);
-    assert_eq!(module.state(FORK)["recovered_to"], "2026-11-23T07:41:12Z");
-    module.expect_empty();
-}
-
-#[test]
-fn a_slow_restore_is_a_warning_and_a_failed_one_an_error() {
-    let (api, module, base) = enabled();
-    api.state.lock().unwrap().restore_takes = Duration::from_secs(3);
-    let short = format!("{AT}\n  timeouts {{\n    create = \"1s\"\n  }}");
-    module.write(&(base.clone() + &fork(&short)));
-    module.apply().expect(0, &["Restore is still under way", "1 added"]);
-    std::thread::sleep(Duration::from_secs(3));
-    module.apply().expect(0, &["0 destroyed"]);
-    module.expect_empty();
-
-    let (api, module, _) = enabled();
     api.state.lock().unwrap().restore_fails = true;
     module.write(&(base + &fork(AT)));
     module.apply().expect(1, &["Restore failed", "segment 000000010000000000000007 is missing"]);
@@ -132,22 +84,4 @@ fn settings_that_are_known_after_apply_put_the_checks_off() {
     write("aws-eu-central-1");
     module.apply().expect(0, &[]);
     assert_eq!(module.state(REGION)["service_type"], "pg");
-}
-
-#[test]
-fn many_services_cost_few_requests() {
-    let api = Api::start();
-    {
-        let mut state = api.state.lock().unwrap();
-        for n in 0..60 {
-            let name = format!("svc-{n}");
-            state.services.insert(name.clone(), crate::api::service(&name, "RUNNING"));
-        }
-    }
-    let body = crate::journeys::region("a", "aws-eu-central-1")
-        .replace("provider  ", "count = 60\n  provider  ")
-        .replace("\"orders\"", "\"svc-${count.index}\"");
-    let module = Module::new(&api.url, &body);
-    module.plan().expect(2, &["60 to add"]);
-    assert!(api.count("GET") <= 12, "{}", api.count("GET"));
 }

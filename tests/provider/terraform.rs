@@ -42,6 +42,21 @@ impl Module {
         let dir = tempfile::Builder::new().prefix("btar-provider-").tempdir().unwrap();
         let module = Self { dir, url: url.to_owned() };
         module.write(body);
+        // An override needs no `init` and no checksum of the large debug binary. `installed` takes
+        // the way that users go.
+        let binary = Path::new(env!("CARGO_BIN_EXE_terraform-provider-btar"));
+        let directory = binary.parent().unwrap().display();
+        let rc = format!(
+            "provider_installation {{\n  dev_overrides {{\n    \"btar/btar\" = \"{directory}\"\n  }}\n  \
+             direct {{}}\n}}\n"
+        );
+        fs::write(module.path().join("terraform.rc"), rc).unwrap();
+        module
+    }
+
+    /// A module with the provider installed from a mirror, as users install it.
+    pub(crate) fn installed(url: &str, body: &str) -> Self {
+        let module = Self::new(url, body);
         let mirror = module.path().join("mirror");
         let install = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/install-provider");
         let done = Command::new(install)
@@ -125,9 +140,45 @@ impl Module {
     /// The attributes of a resource in the state.
     pub(crate) fn state(&self, address: &str) -> serde_json::Value {
         let out = self.command(&["show", "-json"]).output().unwrap();
-        let state: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|_| panic!("{}", Run::of(&out).text));
         let resources = state["values"]["root_module"]["resources"].as_array().unwrap();
         let found = resources.iter().find(|resource| resource["address"] == address);
         found.map(|resource| resource["values"].clone()).unwrap_or_default()
     }
+
+    /// The diagnostics of a run with `-json`: severity, summary, detail, and the attribute's line.
+    pub(crate) fn diagnostics(&self, arguments: &[&str]) -> Vec<Said> {
+        let out = self.command(&[arguments, &["-json"]].concat()).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let said = |line: serde_json::Value| {
+            let diagnostic = &line["diagnostic"];
+            let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            (!diagnostic.is_null()).then(|| Said {
+                severity: word(&diagnostic["severity"]),
+                summary: word(&diagnostic["summary"]),
+                detail: word(&diagnostic["detail"]),
+                code: word(&diagnostic["snippet"]["code"]),
+            })
+        };
+        let ours = |said: &Said| !said.summary.contains("development overrides");
+        lines.filter_map(said).filter(ours).collect()
+    }
+
+    /// An output of the state.
+    pub(crate) fn output(&self, name: &str) -> serde_json::Value {
+        let out = self.command(&["output", "-json", name]).output().unwrap();
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+}
+
+/// A diagnostic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) severity: String,
+    pub(crate) summary: String,
+    pub(crate) detail: String,
+    /// The line of the configuration that it points to.
+    pub(crate) code: String,
 }

@@ -1,10 +1,11 @@
 //! Backups, restore windows and the lag report.
 
 use crate::{
-    api::backups::{BackupList, Pitr, PrimaryRange, Range, RegionRange},
+    api::backups::{BackupList, Pitr, PrimaryRange, Range, RegionBackup, RegionRange},
     domain::{cloud::CloudName, target_time},
     engine::{
         app::{App, describe},
+        catalog::CatalogBackup,
         error::AppError,
         views::{RegionView, ServiceView},
     },
@@ -102,5 +103,18 @@ fn region_range(cloud: &CloudName, region: &RegionView) -> Option<RegionRange> {
         exact: Some(last.exact),
         latest_lsn: region.catalog.frontier.as_ref().map(|frontier| frontier.lsn.to_string()),
         lag_seconds: region.lag_seconds,
+        base_backups: region.catalog.backups.iter().filter_map(region_backup).collect(),
+    })
+}
+
+/// A base backup that can be restored, with the log behind it.
+fn region_backup(backup: &CatalogBackup) -> Option<RegionBackup> {
+    let range = backup.range.as_ref()?;
+    Some(RegionBackup {
+        backup_name: backup.name.clone(),
+        pitr_range_start: target_time::format_micros(range.earliest),
+        pitr_range_end: target_time::format_micros(range.latest),
+        log_segments: backup.log_segments,
+        log_bytes: backup.log_bytes,
     })
 }

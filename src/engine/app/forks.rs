@@ -23,7 +23,6 @@ use crate::{
 };
 use rand::{Rng, distr::Alphanumeric};
 use serde_json::Value;
-use std::path::PathBuf;
 
 /// Length of the admin role's password: 24 letters and digits hold 142 bits.
 const PASSWORD_LENGTH: usize = 24;
@@ -46,10 +45,7 @@ impl App {
         let (source, backup) = self.source_of(&id, &create)?;
         let region = self.region_of(source, create.cloud.as_deref())?;
         let target = target_of(&create)?;
-        let root = self.stores.get(&region).and_then(|store| store.local_root());
-        let root: PathBuf = root.ok_or_else(|| {
-            AppError::refused("bad_request", "forks need a copy in a store of kind file://")
-        })?;
+        let store = self.stores.get(&region).cloned().ok_or_else(|| without_store(&region))?;
         let recovery = self.recovery(&source.id, &region, target).await?;
         let fork = self.new_fork(id, source, backup, region, &create, recovery)?;
         let site = ForkSite {
@@ -58,11 +54,15 @@ impl App {
             host: fork.host.clone(),
             port: fork.port,
         };
-        let reserve = self.settings.forks.disk_reserve_bytes;
+        let mut reserve = self.settings.forks.disk_reserve_bytes;
+        if store.local_root().is_none() {
+            // The objects are brought here first; compressed or not, they are no larger than this.
+            reserve = reserve.saturating_add(fork.recovery.restored_bytes);
+        }
         runner::preflight(&site, &fork.recovery, reserve)
             .map_err(|error| AppError::refused("fork_not_possible", chain(&error)))?;
         let name = fork.id.service.to_string();
-        self.forks.add(fork, root)?;
+        self.forks.add(fork, store)?;
         self.get_service(project, &name)
     }
 
@@ -131,7 +131,7 @@ impl App {
         target: RecoveryTarget,
     ) -> Result<RecoveryPlan, AppError> {
         let now = self.clock.now();
-        let without = || AppError::refused("bad_request", format!("{region} has no store"));
+        let without = || without_store(region);
         let replicator = self.replicators.get(source).ok_or_else(without)?;
         let planned = replicator
             .observe(region, async |reader, observed| {
@@ -217,6 +217,11 @@ impl App {
         self.forks.delete(&id).await?;
         Ok(())
     }
+}
+
+fn without_store(region: &CloudName) -> AppError {
+    let text = format!("region {region} is not in the engine's configuration any more; add it");
+    AppError::refused("bad_request", text)
 }
 
 /// What is to be restored.

@@ -7,9 +7,11 @@ pub mod forks;
 
 pub mod catalog;
 mod describe;
+pub mod metrics;
 pub mod status;
 
 use crate::{
+    api::service::ADDITIONAL_BACKUP_REGIONS,
     domain::{
         cloud::CloudName,
         ids::{ProjectName, ServiceId, ServiceName},
@@ -17,7 +19,8 @@ use crate::{
     engine::{
         catalog::observe::Reader,
         config::{ServiceSettings, Settings},
-        error::AppError,
+        description::{self, Adopted},
+        error::{AppError, chain},
         fork_jobs::ForkJobs,
         replicate::pass::{Replicator, Shared},
         state::{State, StateError},
@@ -36,6 +39,7 @@ use std::{
     sync::Arc,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 /// The engine.
 #[derive(Debug)]
@@ -71,12 +75,12 @@ pub enum BuildError {
 }
 
 impl App {
-    /// Builds the engine from its settings. Nothing runs yet.
+    /// Builds the engine from its settings and from what the stores describe. Nothing runs yet.
     ///
     /// # Errors
     /// [`BuildError`].
-    pub fn build(
-        settings: Settings,
+    pub async fn build(
+        mut settings: Settings,
         state: State,
         clock: Arc<dyn Clock>,
         program: PathBuf,
@@ -88,20 +92,30 @@ impl App {
             let store = open(address, options, clock.clone(), &process_environment)?;
             stores.insert(region.cloud.name.clone(), store);
         }
+        let configured = settings.services.len();
+        for adopted in adopt(&settings, &stores).await {
+            intend(&state, &adopted)?;
+            settings.services.push(adopted.service);
+        }
+        let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
+        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
+        let jobs = forks.clone();
         let shared = Shared {
             clock: clock.clone(),
             state: state.clone(),
             views: Arc::clone(&views),
             stop: stop.clone(),
+            full_scan_interval: settings.full_scan_interval,
+            is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
         };
         let mut replicators = BTreeMap::new();
-        for service in &settings.services {
-            if let Some(replicator) = replicator(service, &stores, &shared) {
+        for (at, service) in settings.services.iter().enumerate() {
+            // What is only adopted is not replicated: another engine may be doing so.
+            let replicates = at < configured;
+            if let Some(replicator) = replicator(service, replicates, &stores, &shared) {
                 replicators.insert(service.id.clone(), Arc::new(replicator));
             }
         }
-        let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
-        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
         let change = tokio::sync::Mutex::default();
         Ok(Arc::new(Self {
             settings,
@@ -118,7 +132,7 @@ impl App {
 
     /// Goes on with the forks that an earlier engine left.
     pub fn resume_forks(&self) {
-        self.forks.resume(|fork| self.stores.get(&fork.region)?.local_root());
+        self.forks.resume(|fork| self.stores.get(&fork.region).cloned());
     }
 
     /// The secondary regions that are enabled for a configured service.
@@ -149,8 +163,39 @@ impl App {
     }
 }
 
+/// The services that only their copies know. A store that cannot be read has none for now.
+async fn adopt(
+    settings: &Settings,
+    stores: &BTreeMap<CloudName, Arc<dyn BlobStore>>,
+) -> Vec<Adopted> {
+    let mut found = Vec::new();
+    for (region, store) in stores {
+        match description::find(&**store).await {
+            Ok(descriptions) => found.extend(descriptions.into_iter().map(|d| (region.clone(), d))),
+            Err(fault) => {
+                warn!(%region, error = %chain(&fault), "services cannot be sought in a store");
+            }
+        }
+    }
+    description::adopt(&settings.services, found)
+}
+
+/// What a copy describes was enabled once; unless something else has been asked for since, it is.
+fn intend(state: &State, adopted: &Adopted) -> Result<(), StateError> {
+    let id = &adopted.service.id;
+    let mut stored = state.service(id)?;
+    if stored.updated_at.is_none() && stored.user_config.is_empty() {
+        let regions: Vec<String> = adopted.regions.iter().map(ToString::to_string).collect();
+        stored.user_config.insert(ADDITIONAL_BACKUP_REGIONS.to_owned(), regions.into());
+        state.put_service(id, &stored)?;
+        info!(service = %id, "the service was adopted from its copy");
+    }
+    Ok(())
+}
+
 fn replicator(
     service: &ServiceSettings,
+    replicates: bool,
     stores: &BTreeMap<CloudName, Arc<dyn BlobStore>>,
     shared: &Shared,
 ) -> Option<Replicator> {
@@ -160,8 +205,8 @@ fn replicator(
         let store = stores.get(cloud)?.clone();
         Some(Reader::new(store, place.clone(), scope, shared.state.clone()))
     };
-    let source = reader(&service.cloud, &backup.primary)?;
+    let source = reader(&service.cloud, &backup.primary).filter(|_| replicates);
     let others = stores.keys().filter(|cloud| **cloud != service.cloud);
     let targets = others.filter_map(|cloud| Some((cloud.clone(), reader(cloud, &backup.copy)?)));
-    Some(Replicator::new(service.id.clone(), source, targets.collect(), shared.clone()))
+    Some(Replicator::new(service.clone(), source, targets.collect(), shared.clone()))
 }

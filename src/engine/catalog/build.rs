@@ -30,7 +30,7 @@ pub struct Evidence<'a> {
     /// What each listed backup needs, or why its manifest cannot be read.
     pub manifests: &'a BTreeMap<String, Result<Arc<Manifest>, String>>,
     /// The log behind each listed backup, by label.
-    pub runs: &'a BTreeMap<String, IndexedRun>,
+    pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
     /// What was wrong with the small files.
     pub problems: Vec<String>,
 }
@@ -76,12 +76,15 @@ fn judge(
     };
     let range =
         (missing.is_empty() && consistent).then(|| run.map(|run| range(listed, run))).flatten();
+    let log = run.map_or((0, 0), |run| run.extent());
     CatalogBackup {
         name: listed.label.clone(),
         started_at: listed.started_at,
         finished_at: listed.finished_at,
         size_bytes: listed.size_bytes,
         stored_bytes: listed.stored_bytes,
+        log_segments: log.0,
+        log_bytes: log.1,
         incremental: !listed.references.is_empty(),
         missing,
         range,

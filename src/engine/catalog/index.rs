@@ -71,6 +71,15 @@ pub struct IndexedRun {
     pub damage: Option<Damage>,
 }
 
+impl IndexedRun {
+    /// Number of its usable segments, and the size of their objects together, in bytes.
+    #[must_use]
+    pub fn extent(&self) -> (u64, u64) {
+        let usable = &self.run.segments[..self.indexes.len()];
+        (usable.len() as u64, usable.iter().map(|(_, stored)| stored.found.size_bytes).sum())
+    }
+}
+
 /// A segment that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {

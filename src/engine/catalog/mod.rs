@@ -1,6 +1,7 @@
 //! What a store holds of one service: its backups, which of them are restorable, and when to.
 //!
-//! 1. `observe` lists the store and reads the small files; `repository` (pure) sorts the listing.
+//! 1. `observe` reads the small files and has `listing` list what can have changed; `repository` (pure)
+//!    sorts the listing.
 //! 2. `runs` (pure) follows each backup's log by the names of its segments to the first gap.
 //! 3. `index` reads the segments of those runs that it has not read before, and proves them.
 //! 4. `build` (pure) says what is complete and what can be restored; `recover` works out one recovery.
@@ -9,6 +10,7 @@ pub mod repository;
 
 pub mod build;
 pub mod index;
+pub mod listing;
 pub mod observe;
 pub mod recover;
 pub mod runs;
@@ -50,6 +52,10 @@ pub struct CatalogBackup {
     pub size_bytes: u64,
     /// Size of its own objects, in bytes.
     pub stored_bytes: u64,
+    /// Segments of the gapless log behind it.
+    pub log_segments: u64,
+    /// Size of their objects, in bytes.
+    pub log_bytes: u64,
     /// Whether it needs an earlier backup.
     pub incremental: bool,
     /// Why it is not complete: missing or wrong objects, the first few.

@@ -6,7 +6,8 @@ use crate::{
         RegionCatalog,
         build::{self, Evidence},
         index::{IndexedRun, Learned, LogIndex, read_segment, version},
-        repository::{Found, Repository},
+        listing::{Extent, Listing},
+        repository::{Archive, Repository},
         runs,
     },
     layout::{
@@ -17,11 +18,10 @@ use crate::{
             manifest::Manifest,
         },
     },
-    store::{BlobStore, ObjectMeta, StoreError, key::Key, read_all},
+    store::{BlobStore, StoreError, key::Key, read_all},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -42,7 +42,7 @@ pub trait LogMemory: Send + Sync + std::fmt::Debug {
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     /// The listing.
-    pub repository: Repository,
+    pub repository: Arc<Repository>,
     /// The bytes of `backup.info`, as they were *before* the listing.
     pub info_bytes: Option<Bytes>,
     /// What they say.
@@ -63,7 +63,7 @@ pub struct Observed {
     /// The look.
     pub look: Look,
     /// The log behind each listed backup, by label.
-    pub runs: BTreeMap<String, IndexedRun>,
+    pub runs: BTreeMap<String, Arc<IndexedRun>>,
     /// The verdict.
     pub catalog: RegionCatalog,
 }
@@ -75,9 +75,20 @@ pub struct Reader {
     place: BackupPlace,
     scope: String,
     memory: Arc<dyn LogMemory>,
+    listing: Listing,
+    last_info: Option<Bytes>,
     logs: HashMap<String, LogIndex>,
+    runs: HashMap<String, KnownRun>,
     small: HashMap<String, (String, Bytes)>,
     manifests: HashMap<String, (String, Result<Arc<Manifest>, String>)>,
+}
+
+/// A run that need not be followed again while nothing of its archive changes.
+#[derive(Debug)]
+struct KnownRun {
+    generation: u64,
+    backup: ListedBackup,
+    run: Arc<IndexedRun>,
 }
 
 impl Reader {
@@ -89,8 +100,18 @@ impl Reader {
         scope: String,
         memory: Arc<dyn LogMemory>,
     ) -> Self {
-        let (logs, small, manifests) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, place, scope, memory, logs, small, manifests }
+        Self {
+            store,
+            place,
+            scope,
+            memory,
+            listing: Listing::default(),
+            last_info: None,
+            logs: HashMap::new(),
+            runs: HashMap::new(),
+            small: HashMap::new(),
+            manifests: HashMap::new(),
+        }
     }
 
     /// The store that is looked at.
@@ -110,11 +131,12 @@ impl Reader {
         stanza
     }
 
-    /// Lists the repository and reads its small files.
+    /// Lists the repository, as far as `extent` says, and reads its small files. The files of base
+    /// backups are also listed when the catalogue has changed since the last look.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read. A missing repository is an empty one.
-    pub async fn look(&mut self) -> Result<Look, StoreError> {
+    pub async fn look(&mut self, extent: Extent) -> Result<Look, StoreError> {
         let mut look = Look::default();
         // The catalogue comes first: what it lists was there before the listing.
         let stanza = self.stanza().to_owned();
@@ -129,22 +151,26 @@ impl Reader {
             }
         }
         look.archive_info = self.fetch(&keys::archive_info(&stanza)).await?;
-        look.repository = self.list().await?;
+        let changed = look.info_bytes != self.last_info;
+        let extent = if changed && extent == Extent::Log { Extent::LogAndBackups } else { extent };
+        look.repository = self.listing.refresh(&*self.store, &self.place, extent).await?;
+        self.last_info.clone_from(&look.info_bytes);
         self.forget(&look.repository);
         for backup in look.info.backups.clone() {
             if let Some(manifest) = self.manifest(&look.repository, &stanza, &backup.label).await? {
                 look.manifests.insert(backup.label, manifest);
             }
         }
-        for (archive, log) in look.repository.archives.clone() {
+        let repository = look.repository.clone();
+        for (archive, log) in &repository.archives {
             let mut paths = Vec::new();
-            for (timeline, key) in log.histories {
-                match self.history(&look.repository, timeline, &key).await? {
+            for (timeline, key) in &log.histories {
+                match self.history(&repository, *timeline, key).await? {
                     Ok(path) => paths.push(path),
                     Err(problem) => look.problems.push(problem),
                 }
             }
-            look.paths.insert(archive, paths);
+            look.paths.insert(archive.clone(), paths);
         }
         Ok(look)
     }
@@ -153,8 +179,9 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    pub async fn observe(&mut self) -> Result<Observed, StoreError> {
-        let look = self.look().await?;
+    pub async fn observe(&mut self, extent: Extent) -> Result<Observed, StoreError> {
+        let look = self.look(extent).await?;
+        self.runs.retain(|label, _| look.info.backup(label).is_some());
         let mut runs = BTreeMap::new();
         for backup in &look.info.backups {
             if let Some(run) = self.follow(&look, backup).await? {
@@ -175,10 +202,17 @@ impl Reader {
         &mut self,
         look: &Look,
         backup: &ListedBackup,
-    ) -> Result<Option<IndexedRun>, StoreError> {
+    ) -> Result<Option<Arc<IndexedRun>>, StoreError> {
         let Some(name) = look.info.archive_of(backup) else { return Ok(None) };
-        let empty = crate::engine::catalog::repository::Archive::default();
+        let empty = Archive::default();
         let archive = look.repository.archives.get(&name).unwrap_or(&empty);
+        let generation = archive.generation;
+        if let Some(known) = self.runs.get(&backup.label)
+            && known.generation == generation
+            && known.backup == *backup
+        {
+            return Ok(Some(known.run.clone()));
+        }
         let scope = format!("{} {name}", self.scope);
         let memory = self.memory.clone();
         let log =
@@ -200,32 +234,16 @@ impl Reader {
         let paths = look.paths.get(&name).map_or(&[][..], Vec::as_slice);
         let Some(run) = runs::follow(archive, size, paths, backup) else { return Ok(None) };
         let mut keep = |learned: &Learned| memory.keep(&scope, learned);
-        log.index(&*self.store, &self.place.prefix, run, &mut keep).await.map(Some)
+        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run, &mut keep).await?);
+        let known = KnownRun { generation, backup: backup.clone(), run: run.clone() };
+        self.runs.insert(backup.label.clone(), known);
+        Ok(Some(run))
     }
 
     /// The index of an archive's log.
     #[must_use]
     pub fn log(&self, archive: &str) -> Option<&LogIndex> {
         self.logs.get(archive)
-    }
-
-    async fn list(&self) -> Result<Repository, StoreError> {
-        let stanza = self.stanza();
-        let mut listing = Vec::new();
-        for part in ["archive", "backup"] {
-            let Ok(prefix) = self.place.prefix.join(&format!("{part}/{stanza}")) else { continue };
-            let found: Vec<ObjectMeta> = self.store.list(&prefix, None).try_collect().await?;
-            for meta in found {
-                let Some(key) = meta.key.below(&self.place.prefix) else { continue };
-                let found = Found {
-                    size_bytes: meta.size_bytes,
-                    modified_at: meta.modified_at,
-                    etag: meta.etag.clone(),
-                };
-                listing.push((key.to_owned(), found));
-            }
-        }
-        Ok(Repository::sort(stanza, listing))
     }
 
     /// Forgets small files that are gone.
@@ -239,7 +257,11 @@ impl Reader {
         read_small(&*self.store, &key).await
     }
 
-    async fn manifest(
+    /// What a backup needs, whether the catalogue lists it or not; `None` without a manifest.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn manifest(
         &mut self,
         repository: &Repository,
         stanza: &str,

@@ -92,7 +92,7 @@ fn candidates(
     let listed = observed.look.info.backups.iter();
     listed
         .filter(|listed| restorable(&listed.label) && wanted(listed))
-        .filter_map(|listed| Some((listed, observed.runs.get(&listed.label)?)))
+        .filter_map(|listed| Some((listed, &**observed.runs.get(&listed.label)?)))
         .collect()
 }
 

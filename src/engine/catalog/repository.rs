@@ -40,6 +40,8 @@ pub struct Archive {
     pub histories: BTreeMap<Timeline, String>,
     /// Names under which two different segments are stored: neither can be trusted.
     pub ambiguous: Vec<String>,
+    /// Grows whenever something here changes.
+    pub generation: u64,
 }
 
 /// All objects of one stanza.
@@ -57,34 +59,95 @@ impl Repository {
     pub fn sort(stanza: &str, listing: impl IntoIterator<Item = (String, Found)>) -> Self {
         let mut repository = Self::default();
         for (key, found) in listing {
-            match keys::role(stanza, &key) {
-                Role::Segment { archive, name, sha1, codec } => {
-                    let archive = repository.archives.entry(archive).or_default();
-                    archive.add(
-                        name,
-                        StoredSegment { key: key.clone(), sha1, codec, found: found.clone() },
-                    );
-                }
-                Role::History { archive, timeline } => {
-                    let archive = repository.archives.entry(archive).or_default();
-                    archive.histories.insert(timeline, key.clone());
-                }
-                Role::Other => continue,
-                Role::ArchiveInfo
-                | Role::BackupLabel
-                | Role::Data { .. }
-                | Role::Manifest { .. }
-                | Role::BackupHistory
-                | Role::BackupInfo { .. } => {}
-            }
-            repository.objects.insert(key, found);
-        }
-        for archive in repository.archives.values_mut() {
-            for name in &archive.ambiguous {
-                archive.segments.remove(name);
-            }
+            repository.insert(stanza, key, found);
         }
         repository
+    }
+
+    /// Whether a listing of `part` behind the key `after` says something new.
+    #[must_use]
+    pub fn differs(&self, part: &str, after: &str, listed: &BTreeMap<String, Found>) -> bool {
+        !self.below(part, after).eq(listed.iter())
+    }
+
+    /// Takes a listing of `part` behind the key `after` in place of what was known of it.
+    pub fn replace(
+        &mut self,
+        stanza: &str,
+        part: &str,
+        after: &str,
+        listed: BTreeMap<String, Found>,
+    ) {
+        let gone: Vec<String> = self
+            .below(part, after)
+            .filter(|(key, found)| listed.get(*key) != Some(*found))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            self.remove(stanza, &key);
+        }
+        for (key, found) in listed {
+            if self.objects.get(&key) != Some(&found) {
+                self.insert(stanza, key, found);
+            }
+        }
+    }
+
+    /// The known objects of a part, `archive/m`, behind a key.
+    fn below(&self, part: &str, after: &str) -> impl Iterator<Item = (&String, &Found)> {
+        let from = if after.is_empty() { format!("{part}/") } else { after.to_owned() };
+        let (part, after) = (format!("{part}/"), after.to_owned());
+        self.objects
+            .range(from..)
+            .skip_while(move |(key, _)| **key == after)
+            .take_while(move |(key, _)| key.starts_with(&part))
+    }
+
+    fn insert(&mut self, stanza: &str, key: String, found: Found) {
+        match keys::role(stanza, &key) {
+            Role::Segment { archive, name, sha1, codec } => {
+                let archive = self.archives.entry(archive).or_default();
+                let key = key.clone();
+                archive.add(name, StoredSegment { key, sha1, codec, found: found.clone() });
+            }
+            Role::History { archive, timeline } => {
+                let archive = self.archives.entry(archive).or_default();
+                archive.histories.insert(timeline, key.clone());
+                archive.generation += 1;
+            }
+            Role::ArchiveInfo
+            | Role::BackupLabel
+            | Role::Data { .. }
+            | Role::Manifest { .. }
+            | Role::BackupHistory
+            | Role::BackupInfo { .. }
+            | Role::Other => {}
+        }
+        self.objects.insert(key, found);
+    }
+
+    fn remove(&mut self, stanza: &str, key: &str) {
+        self.objects.remove(key);
+        match keys::role(stanza, key) {
+            Role::Segment { archive, name, .. } => {
+                let archive = self.archives.entry(archive).or_default();
+                archive.segments.remove(&name);
+                archive.ambiguous.retain(|other| *other != name);
+                archive.generation += 1;
+            }
+            Role::History { archive, timeline } => {
+                let archive = self.archives.entry(archive).or_default();
+                archive.histories.remove(&timeline);
+                archive.generation += 1;
+            }
+            Role::ArchiveInfo
+            | Role::BackupLabel
+            | Role::Data { .. }
+            | Role::Manifest { .. }
+            | Role::BackupHistory
+            | Role::BackupInfo { .. }
+            | Role::Other => {}
+        }
     }
 
     /// Number of objects and their size together, in bytes.
@@ -96,9 +159,14 @@ impl Repository {
 
 impl Archive {
     fn add(&mut self, name: String, segment: StoredSegment) {
+        self.generation += 1;
+        if self.ambiguous.contains(&name) {
+            return;
+        }
         if let Some(other) = self.segments.get(&name)
             && other.sha1 != segment.sha1
         {
+            self.segments.remove(&name);
             self.ambiguous.push(name);
             return;
         }

@@ -3,25 +3,20 @@
 use crate::{
     domain::{
         cloud::{Cloud, CloudName, CloudProvider},
-        ids::{ProjectName, ServiceId, ServiceName},
         violation::Violation,
     },
     engine::config::{
-        BackupSettings, ConfigError, ForkSettings, Mistake, Region, ServiceSettings, Settings,
-        Token,
-        file::{BackupTable, EngineTable, File, ForksTable, RegionTable, ServiceTable, TokenTable},
+        ConfigError, ForkSettings, Mistake, Region, Settings, Token,
+        file::{File, ForksTable, RegionTable, TokenTable},
         units,
     },
-    layout::{BackupFormat, BackupPlace},
     store::{
         config::{StoreOptions, process_environment},
-        key::Key,
         open::open,
     },
     sys::clock::SystemClock,
 };
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,8 +26,8 @@ use toml::Spanned;
 
 /// Unix sockets of forks lie below the data directory, and their paths may have 107 bytes.
 const DATA_DIR_LENGTH_MAX: usize = 75;
-/// Types that this engine can replicate.
-const TYPES_WITH_BACKUP: &[&str] = &["pg"];
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
     let mut checker = Checker { file, text, mistakes: Vec::new() };
@@ -49,7 +44,8 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
     let settings = Settings {
         listen: checker.listen(&engine.listen),
         data_dir: checker.data_dir(&engine.data_dir),
-        poll_interval: checker.poll_interval(&engine),
+        poll_interval: checker.period(engine.poll_interval.as_ref(), POLL_INTERVAL),
+        full_scan_interval: checker.period(engine.full_scan_interval.as_ref(), FULL_SCAN_INTERVAL),
         user: engine.user.unwrap_or_else(|| "postgres".to_owned()),
         tokens: checker.tokens(at, &written.token),
         regions: checker.regions(&written.region),
@@ -64,20 +60,21 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
     }
 }
 
-struct Checker<'a> {
+/// Collects mistakes on the way.
+pub(super) struct Checker<'a> {
     file: &'a Path,
     text: &'a str,
     mistakes: Vec<Mistake>,
 }
 
 impl Checker<'_> {
-    fn mistake(&mut self, at: usize, what: String) {
+    pub(super) fn mistake(&mut self, at: usize, what: String) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = 1 + before.bytes().filter(|b| *b == b'\n').count();
         self.mistakes.push(Mistake { file: self.file.to_owned(), line, what });
     }
 
-    fn violation<T>(&mut self, at: usize, checked: Result<T, Violation>) -> Option<T> {
+    pub(super) fn violation<T>(&mut self, at: usize, checked: Result<T, Violation>) -> Option<T> {
         checked.map_err(|violation| self.mistake(at, violation.explain())).ok()
     }
 
@@ -111,12 +108,17 @@ impl Checker<'_> {
         dir.clone()
     }
 
-    fn poll_interval(&mut self, engine: &EngineTable) -> Duration {
-        let default = Duration::from_secs(2);
-        let Some(written) = &engine.poll_interval else { return default };
+    pub(super) fn period(
+        &mut self,
+        written: Option<&Spanned<String>>,
+        default: Duration,
+    ) -> Duration {
+        let Some(written) = written else { return default };
         units::period(written.get_ref()).unwrap_or_else(|| {
-            let what =
-                format!("`{}` is not a period; write poll_interval = \"2s\"", written.get_ref());
+            let what = format!(
+                "`{}` is not a period; write a number with ms, s, m, h or d, such as \"2s\"",
+                written.get_ref()
+            );
             self.mistake(written.span().start, what);
             default
         })
@@ -198,128 +200,6 @@ impl Checker<'_> {
         let table = self.text.get(at..).unwrap_or_default();
         let end = table.find("\n[[").unwrap_or(table.len());
         table[..end].find(name).map_or(at, |found| at + found)
-    }
-
-    fn services(
-        &mut self,
-        written: &[ServiceTable],
-        regions: &[RegionTable],
-    ) -> Vec<ServiceSettings> {
-        let mut services: Vec<ServiceSettings> = Vec::new();
-        let mut taken: BTreeMap<ServiceId, ()> = BTreeMap::new();
-        for service in written {
-            let Some(checked) = self.service(service, regions) else { continue };
-            if taken.insert(checked.id.clone(), ()).is_some() {
-                let what = format!("service {} is there twice; remove one", checked.id);
-                self.mistake(service.name.span().start, what);
-                continue;
-            }
-            services.push(checked);
-        }
-        self.places(&services, written);
-        services
-    }
-
-    /// Two services may not have their backups in one place: each would take the other's for its own.
-    fn places(&mut self, services: &[ServiceSettings], written: &[ServiceTable]) {
-        let mut taken: BTreeMap<String, &ServiceId> = BTreeMap::new();
-        for service in services {
-            let Some(backup) = &service.backup else { continue };
-            let place = format!("{:?} {:?}", service.cloud, backup.primary);
-            if let Some(other) = taken.insert(place, &service.id) {
-                let what = format!("{} and {other} have the same backups; correct one", service.id);
-                let table = written.iter().find(|table| {
-                    table.name.get_ref() == service.id.service.as_str()
-                        && table.project.get_ref() == service.id.project.as_str()
-                });
-                self.mistake(table.map_or(0, |table| table.name.span().start), what);
-            }
-        }
-    }
-
-    fn service(
-        &mut self,
-        written: &ServiceTable,
-        regions: &[RegionTable],
-    ) -> Option<ServiceSettings> {
-        let project = self
-            .violation(written.project.span().start, ProjectName::parse(written.project.get_ref()));
-        let name =
-            self.violation(written.name.span().start, ServiceName::parse(written.name.get_ref()));
-        let at = written.cloud.span().start;
-        let cloud = self.violation(at, CloudName::parse(written.cloud.get_ref()));
-        let known = regions.iter().any(|r| r.cloud.get_ref() == written.cloud.get_ref());
-        if cloud.is_some() && !known {
-            let what = format!(
-                "cloud {} is none of the regions; add a [[region]] with its store",
-                written.cloud.get_ref()
-            );
-            self.mistake(at, what);
-        }
-        let id = ServiceId { project: project?, service: name? };
-        let service_type = written.service_type.get_ref().clone();
-        let at = written.service_type.span().start;
-        let replicable = TYPES_WITH_BACKUP.contains(&service_type.as_str());
-        let backup = match &written.backup {
-            Some(backup) if replicable => Some(self.backup(&id, backup)?),
-            Some(_) => {
-                let what = format!(
-                    "this engine replicates backups of services of type pg only; remove `backup` \
-                     from the service of type {service_type}"
-                );
-                self.mistake(at, what);
-                None
-            }
-            None if replicable => {
-                let what = "a service of type pg needs a `backup`, such as backup = { format = \
-                            \"pgbackrest\", stanza = \"main\", path = \"pgbackrest\" }";
-                self.mistake(at, what.to_owned());
-                None
-            }
-            None => None,
-        };
-        Some(ServiceSettings {
-            id,
-            service_type,
-            cloud: cloud?,
-            plan: written.plan.clone(),
-            backup,
-        })
-    }
-
-    fn backup(&mut self, id: &ServiceId, written: &BackupTable) -> Option<BackupSettings> {
-        let format = written.format.get_ref();
-        if format != "pgbackrest" {
-            let what = format!("`{format}` is no backup format of this engine; use \"pgbackrest\"");
-            self.mistake(written.format.span().start, what);
-            return None;
-        }
-        let Some(stanza) = &written.stanza else {
-            let what = "the format pgbackrest needs the name of the stanza: stanza = \"main\"";
-            self.mistake(written.format.span().start, what.to_owned());
-            return None;
-        };
-        let plain = |text: &str| !text.is_empty() && !text.contains('/');
-        if !plain(stanza.get_ref()) || Key::parse(stanza.get_ref()).is_err() {
-            let what = format!("`{}` is not the name of a stanza", stanza.get_ref());
-            self.mistake(stanza.span().start, what);
-        }
-        let format = BackupFormat::PgBackRest { stanza: stanza.get_ref().clone() };
-        let primary = self.prefix(&written.path)?;
-        let copy = match &written.copy_path {
-            Some(path) => self.prefix(path)?,
-            None => Key::parse(&id.to_string()).ok()?,
-        };
-        Some(BackupSettings {
-            primary: BackupPlace { format: format.clone(), prefix: primary },
-            copy: BackupPlace { format, prefix: copy },
-        })
-    }
-
-    fn prefix(&mut self, written: &Spanned<String>) -> Option<Key> {
-        let path = written.get_ref().trim_matches('/');
-        let parsed = Key::parse(path);
-        parsed.map_err(|error| self.mistake(written.span().start, error.to_string())).ok()
     }
 
     fn forks(&mut self, written: ForksTable) -> ForkSettings {

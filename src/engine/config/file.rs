@@ -26,6 +26,7 @@ pub(super) struct EngineTable {
     pub(super) data_dir: Spanned<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) poll_interval: Option<Spanned<String>>,
+    pub(super) full_scan_interval: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,6 +55,14 @@ pub(super) struct ServiceTable {
     pub(super) cloud: Spanned<String>,
     pub(super) plan: String,
     pub(super) backup: Option<BackupTable>,
+    pub(super) copy_retention: Option<RetentionTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionTable {
+    pub(super) expired_after: Spanned<String>,
+    pub(super) keep_restorable: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]

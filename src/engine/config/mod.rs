@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod services;
 mod units;
 
 use crate::{
@@ -31,6 +32,8 @@ pub struct Settings {
     pub user: String,
     /// How often the stores are looked at.
     pub poll_interval: Duration,
+    /// How often everything in them is listed, and not only what is new.
+    pub full_scan_interval: Duration,
     /// Who may call the API.
     pub tokens: Vec<Token>,
     /// Clouds with their stores.
@@ -74,6 +77,17 @@ pub struct ServiceSettings {
     pub plan: String,
     /// Where its backups lie; `None` for types without backup to another region.
     pub backup: Option<BackupSettings>,
+    /// When expired backups leave the copies; `None` means never.
+    pub copy_retention: Option<RetentionSettings>,
+}
+
+/// When expired backups leave a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Grace time after a backup has left the copy's catalogue.
+    pub expired_after: Duration,
+    /// Restorable backups that must be listed before anything is removed.
+    pub keep_restorable: usize,
 }
 
 /// Where a service's backups lie.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `200ms`, `10s`, `5m`, `1h`.
+/// `200ms`, `10s`, `5m`, `1h`, `7d`.
 pub(super) fn period(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
@@ -11,6 +11,7 @@ pub(super) fn period(text: &str) -> Option<Duration> {
         "s" => number.checked_mul(1_000)?,
         "m" => number.checked_mul(60_000)?,
         "h" => number.checked_mul(3_600_000)?,
+        "d" => number.checked_mul(86_400_000)?,
         _ => return None,
     };
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
@@ -45,6 +46,7 @@ mod tests {
     #[test]
     fn what_people_write() {
         assert_eq!(period("200ms"), Some(Duration::from_millis(200)));
+        assert_eq!(period("7d"), Some(Duration::from_secs(7 * 86_400)));
         assert_eq!(period("5m"), Some(Duration::from_secs(300)));
         for bad in ["", "5", "s", "0s", "-1s", "1 s", "99999999999999999999s"] {
             assert_eq!(period(bad), None, "{bad}");

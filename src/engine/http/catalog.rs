@@ -2,16 +2,23 @@
 
 use crate::{
     api::{catalog::CloudList, status::Status},
-    engine::http::{Answer, Engine},
+    engine::http::{Answer, Engine, answer::Failure},
 };
 use axum::{
     Json,
     extract::{Path, State},
+    http::header,
+    response::IntoResponse,
 };
 use serde_json::{Value, json};
 
 pub(super) async fn status(State(app): Engine) -> Answer<Status> {
     Ok(Json(app.status()?))
+}
+
+pub(super) async fn metrics(State(app): Engine) -> Result<impl IntoResponse, Failure> {
+    let text = app.metrics()?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 
 pub(super) async fn me() -> Json<Value> {

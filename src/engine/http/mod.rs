@@ -35,6 +35,7 @@ fn router(app: &Arc<App>) -> Router {
     let service = format!("{project}/service/{{service}}");
     let routes = Router::new()
         .route("/v1/btar/status", get(catalog::status))
+        .route("/metrics", get(catalog::metrics))
         .route("/v1/me", get(catalog::me))
         .route("/v1/service_versions", get(catalog::service_versions))
         .route("/v1/account/{account}/service_versions", get(catalog::service_versions))

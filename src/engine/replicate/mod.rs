@@ -5,10 +5,14 @@
 //! leaves nothing that the next pass does not see. The log has a lane of its own, so that a large
 //! base backup does not hold it up.
 
+mod needed_log;
 pub mod plan;
+pub mod prune;
 
+mod describe;
 pub mod execute;
 pub mod pass;
+mod retain;
 
 #[cfg(test)]
 mod tests {
@@ -17,14 +21,19 @@ mod tests {
             catalog::{
                 build::is_complete,
                 index::Learned,
+                listing::Extent,
                 observe::{LogMemory, Look, Reader},
             },
             replicate::{
                 execute::{Progress, Sides, execute},
                 plan::{self, Step},
+                prune,
             },
         },
-        layout::{BackupFormat, BackupPlace, pgbackrest::info_file::tests::sealed},
+        layout::{
+            BackupFormat, BackupPlace,
+            pgbackrest::{info_file::tests::sealed, manifest::Manifest},
+        },
         store::{BlobStore, PutMode, body_of, key::Key, memory::MemoryStore},
         wal::decode::sha1_hex,
     };
@@ -129,7 +138,10 @@ mod tests {
                 prefix: Key::parse(prefix).unwrap(),
             };
             let store = Arc::new(store.clone());
-            Reader::new(store, place, String::new(), Arc::new(NoMemory)).look().await.unwrap()
+            Reader::new(store, place, String::new(), Arc::new(NoMemory))
+                .look(Extent::Everything)
+                .await
+                .unwrap()
         }
 
         async fn plan(&self) -> plan::CopyPlan {
@@ -209,15 +221,16 @@ mod tests {
             }
         }
         let expect = "1 log timeline histories: archive.info.copy archive.info 00000002.history\n\
-            1 log log: 000000010000000000000001 000000010000000000000002 \
-            000000010000000000000003 000000010000000000000004\n\
+            1 log log: 000000010000000000000002 000000010000000000000003 \
+            000000010000000000000004\n\
             1 data files: a empty b\n\
             2 data manifest copies: backup.manifest.copy backup.manifest.copy\n\
             2 data manifests: backup.manifest backup.manifest\n\
             3 data catalogue copy: backup.info.copy\n\
             3 data catalogue: backup.info\n";
         assert_eq!(said, expect);
-        assert_eq!(pair.target.keys().len(), pair.source.keys().len() + 1, "archive.info.copy");
+        // Besides archive.info.copy, and without the segment that no backup needs.
+        assert_eq!(pair.target.keys().len(), pair.source.keys().len());
     }
 
     #[tokio::test]
@@ -312,5 +325,79 @@ mod tests {
         let before = pair.look(&pair.target, "p/s").await.repository;
         pair.pass().await;
         assert_eq!(pair.look(&pair.target, "p/s").await.repository, before);
+    }
+
+    /// The copy as retention sees it, every listed backup being restorable.
+    async fn retained(pair: &Pair, since: i64, now: i64, keep: usize) -> prune::PrunePlan {
+        let source = pair.look(&pair.source, "repo").await;
+        let target = pair.look(&pair.target, "p/s").await;
+        let at = |day| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day);
+        let backups =
+            target.info.backups.iter().map(|listed| crate::engine::catalog::CatalogBackup {
+                name: listed.label.clone(),
+                started_at: listed.started_at,
+                finished_at: listed.finished_at,
+                size_bytes: 0,
+                stored_bytes: 0,
+                log_segments: 0,
+                log_bytes: 0,
+                incremental: false,
+                missing: Vec::new(),
+                range: Some(crate::domain::window::RestoreRange {
+                    earliest: listed.finished_at,
+                    latest: listed.finished_at,
+                    exact: true,
+                }),
+            });
+        let catalog = crate::engine::catalog::RegionCatalog {
+            backups: backups.collect(),
+            ..Default::default()
+        };
+        let mut expired = Vec::new();
+        for label in prune::unlisted("m", &source, &target) {
+            let key = Key::parse(&format!("p/s/backup/m/{label}/backup.manifest")).unwrap();
+            let manifest = match crate::store::read_all(&pair.target, &key, 1 << 20).await {
+                Ok((_, bytes)) => Some(Arc::new(Manifest::read("m", &label, &bytes).unwrap())),
+                Err(_) => None,
+            };
+            expired.push(prune::Expired { label, since: at(since), manifest });
+        }
+        let retention =
+            prune::Retention { expired_after: chrono::TimeDelta::days(7), keep_restorable: keep };
+        prune::plan("m", &target, &catalog, &expired, retention, at(now))
+    }
+
+    #[tokio::test]
+    async fn expired_backups_go_after_their_time_marker_first_and_shared_files_stay() {
+        const NEWER: &str = "20261124-075157F";
+        let pair = Pair::new();
+        pair.write(true).await;
+        while pair.pass().await {}
+        // A newer full backup; the primary expires the full one, while the incremental one that
+        // refers to its file stays listed.
+        pair.segment(5).await;
+        pair.put(&format!("backup/m/{NEWER}/pg_data/c"), "ccc").await;
+        pair.manifest(NEWER, "pg_data/c={\"size\":3}\n").await;
+        let both = listed_line(INCREMENTAL, 4, 2000) + &listed_line(NEWER, 5, 3000);
+        pair.catalogue(&both).await;
+        while pair.pass().await {}
+        assert!(retained(&pair, 0, 6, 2).await.is_empty(), "within the grace time");
+        let plan = retained(&pair, 0, 7, 2).await;
+        let names = |keys: &[String]| -> Vec<String> {
+            keys.iter().map(|key| key.rsplit('/').next().unwrap()[..3].to_owned()).collect()
+        };
+        assert!(plan.markers.iter().all(|key| key.contains(&format!("{FULL}/backup.manifest"))));
+        assert_eq!(plan.markers.len(), 2);
+        assert_eq!(names(&plan.files), ["emp"], "pg_data/a is needed by the incremental backup");
+        let numbers: Vec<&str> = plan.log.iter().map(|k| &k[k.len() - 42..k.len() - 41]).collect();
+        assert_eq!(numbers, ["2", "3"], "the log before the incremental backup");
+
+        let held = retained(&pair, 0, 7, 3).await;
+        assert!(held.is_empty() && held.held.unwrap().contains("3 are to be kept"));
+        // A manifest that cannot be read: nobody knows what is needed.
+        let manifest = Key::parse(&format!("p/s/backup/m/{NEWER}/backup.manifest")).unwrap();
+        pair.target.delete(&manifest).await.unwrap();
+        let held = retained(&pair, 0, 7, 2).await;
+        assert!(held.is_empty() && held.held.unwrap().contains("cannot be read"));
     }
 }

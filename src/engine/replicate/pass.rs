@@ -7,15 +7,18 @@
 //! 3. Each target is looked at again: what is published was seen in the copy.
 
 use crate::{
-    domain::{cloud::CloudName, ids::ServiceId},
+    domain::{cloud::CloudName, ids::ServiceId, window::RestoreRange},
     engine::{
         catalog::{
             build::{self, Evidence},
+            listing::Extent,
             observe::{Look, Observed, Reader},
         },
+        config::ServiceSettings,
         error::chain,
         replicate::{
             execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
+            needed_log,
             plan::{self, Stage},
         },
         state::State,
@@ -25,9 +28,12 @@ use crate::{
     store::StoreError,
     sys::clock::Clock,
 };
+use chrono::{DateTime, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -36,8 +42,11 @@ use tracing::{info, warn};
 /// Problems that are kept for people of one pass.
 const PROBLEMS_MAX: usize = 20;
 
+/// Asks whether a fork is being made from the copy of a service in a region.
+pub type IsForking = dyn Fn(&ServiceId, &CloudName) -> bool + Send + Sync;
+
 /// What all passes share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shared {
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -47,43 +56,78 @@ pub struct Shared {
     pub views: Arc<Views>,
     /// The engine is being stopped.
     pub stop: CancellationToken,
+    /// How often everything is listed.
+    pub full_scan_interval: Duration,
+    /// Whether the copy must stay as it is for now.
+    pub is_forking: Arc<IsForking>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// Replicates one service.
 #[derive(Debug)]
 pub struct Replicator {
-    id: ServiceId,
-    source: Mutex<Reader>,
+    pub(super) service: ServiceSettings,
+    /// None for a service that is known from its copy alone.
+    source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Target>,
-    shared: Shared,
+    pub(super) shared: Shared,
+    /// On the monotonic clock.
+    last_full_scan: Mutex<Option<Duration>>,
     /// Woken when there is something to do.
     pub wake: Arc<Notify>,
 }
 
 /// One region that could hold a copy.
 #[derive(Debug)]
-struct Target {
-    reader: Mutex<Reader>,
-    data: Mutex<DataLane>,
+pub(super) struct Target {
+    pub(super) reader: Mutex<Reader>,
+    pub(super) data: Mutex<DataLane>,
     progress: Arc<Progress>,
 }
 
 /// The copying of base backups into one region.
 #[derive(Debug, Default)]
-struct DataLane {
+pub(super) struct DataLane {
     task: Option<tokio::task::JoinHandle<Vec<CopyError>>>,
     stop: CancellationToken,
     problems: Vec<String>,
     /// Keys in the copy whose contents are known to be wrong.
     damaged: BTreeSet<String>,
+    /// Whether files of base backups were written since they were listed.
+    pub(super) relist: bool,
+    /// When the copy's store was described last, and with which ranges.
+    pub(super) described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
+}
+
+impl Target {
+    /// Whether files of base backups are being copied.
+    pub(super) async fn is_copying(&self) -> bool {
+        self.data.lock().await.task.is_some()
+    }
+
+    /// How much is to be listed of the copy.
+    async fn extent(&self, full: bool) -> Extent {
+        let mut lane = self.data.lock().await;
+        let relist = std::mem::take(&mut lane.relist);
+        match (full, relist) {
+            (true, _) => Extent::Everything,
+            (false, true) => Extent::LogAndBackups,
+            (false, false) => Extent::Log,
+        }
+    }
 }
 
 impl Replicator {
-    /// A replicator of `id` from `source` to any of `targets`.
+    /// A replicator of `service` from `source` to any of `targets`.
     #[must_use]
     pub fn new(
-        id: ServiceId,
-        source: Reader,
+        service: ServiceSettings,
+        source: Option<Reader>,
         targets: BTreeMap<CloudName, Reader>,
         shared: Shared,
     ) -> Self {
@@ -93,7 +137,9 @@ impl Replicator {
             progress: Arc::default(),
         };
         let targets = targets.into_iter().map(|(cloud, reader)| (cloud, target(reader))).collect();
-        Self { id, source: Mutex::new(source), targets, shared, wake: Arc::default() }
+        let source = source.map(Mutex::new);
+        let (last_full_scan, wake) = (Mutex::default(), Arc::default());
+        Self { service, source, targets, shared, last_full_scan, wake }
     }
 
     /// Looks at the copy in `region` now, and nothing else.
@@ -107,7 +153,7 @@ impl Replicator {
     ) -> Result<Option<T>, StoreError> {
         let Some(target) = self.targets.get(region) else { return Ok(None) };
         let mut reader = target.reader.lock().await;
-        let observed = reader.observe().await?;
+        let observed = reader.observe(Extent::Everything).await?;
         Ok(Some(then(&reader, &observed).await))
     }
 
@@ -115,22 +161,42 @@ impl Replicator {
     /// another pass should follow at once.
     pub async fn pass(&self, enabled: &[CloudName]) -> bool {
         self.forget_disabled(enabled).await;
+        let full = self.is_full_scan_due().await;
         let mut looks = BTreeMap::new();
         for cloud in enabled {
             let Some(target) = self.targets.get(cloud) else { continue };
-            looks.insert(cloud, target.reader.lock().await.look().await);
+            let extent = target.extent(full).await;
+            looks.insert(cloud, target.reader.lock().await.look(extent).await);
         }
-        let source = self.look_at_source().await;
+        let extent = if full { Extent::Everything } else { Extent::Log };
+        let source = self.look_at_source(extent).await;
         let mut worked = false;
         for (cloud, look) in looks {
             let target = &self.targets[cloud];
             let mut problems = Vec::new();
-            if let (Ok(source), Ok(look)) = (&source, look) {
-                worked |= self.copy(target, source, &look, &mut problems).await;
+            if let (Some((reader, source)), Ok(look)) = (&source, look) {
+                let sides = sides(reader, target).await;
+                worked |= self.copy(target, sides, source, look, &mut problems).await;
             }
-            self.publish(cloud, target, source.as_ref().ok(), problems).await;
+            let source = source.as_ref().map(|(_, look)| look);
+            let observed = self.publish(cloud, target, source, problems).await;
+            if let (true, Some(source), Some(observed)) = (full, source, observed) {
+                self.prune(cloud, target, source, &observed).await;
+            }
         }
         worked
+    }
+
+    /// Whether everything is to be listed in this pass.
+    async fn is_full_scan_due(&self) -> bool {
+        let now = self.shared.clock.monotonic();
+        let mut last = self.last_full_scan.lock().await;
+        let due =
+            last.is_none_or(|last| now.saturating_sub(last) >= self.shared.full_scan_interval);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 
     async fn forget_disabled(&self, enabled: &[CloudName]) {
@@ -138,32 +204,41 @@ impl Replicator {
             let mut lane = target.data.lock().await;
             lane.stop.cancel();
             *lane = DataLane::default();
-            self.shared.views.update(&self.id, |view| drop(view.regions.remove(cloud)));
+            self.shared.views.update(&self.service.id, |view| drop(view.regions.remove(cloud)));
         }
     }
 
-    async fn look_at_source(&self) -> Result<Look, StoreError> {
-        let mut reader = self.source.lock().await;
-        let look = reader.look().await;
+    /// `None` when the primary cannot be read; the view says why.
+    async fn look_at_source(&self, extent: Extent) -> Option<(&Mutex<Reader>, Look)> {
+        let Some(source) = &self.source else {
+            let what = "the service is known from its copy alone; add it as a [[service]] to the \
+                        configuration to replicate it"
+                .to_owned();
+            self.shared.views.update(&self.service.id, |view| view.primary.error = Some(what));
+            return None;
+        };
+        let look = source.lock().await.look(extent).await;
         let now = self.shared.clock.now();
-        self.shared.views.update(&self.id, |view| match &look {
+        self.shared.views.update(&self.service.id, |view| match &look {
             Ok(look) => view.primary = primary(look, now),
             Err(error) => view.primary.error = Some(chain(error)),
         });
-        look
+        Some((source, look.ok()?))
     }
 
     /// Copies the log, and sees to it that base backups are being copied.
     async fn copy(
         &self,
         target: &Target,
+        sides: (Sides, String),
         source: &Look,
-        look: &Look,
+        look: Look,
         problems: &mut Vec<String>,
     ) -> bool {
         let mut lane = target.data.lock().await;
-        let sides = self.sides(target).await;
-        let plan = plan::plan(&sides.1, source, look, &lane.damaged);
+        let plan = plan::plan(&sides.1, source, &look, &lane.damaged);
+        // The next look changes the kept listing in place when nobody else holds it.
+        drop(look);
         problems.extend(plan.problems);
         let mut worked = !plan.log.is_empty();
         let (progress, stop) = (Progress::default(), &self.shared.stop);
@@ -175,8 +250,10 @@ impl Replicator {
             let errors = finished.unwrap_or_default();
             lane.problems.clear();
             self.report(&errors, &mut lane.problems);
-        }
-        if lane.task.is_none() && !plan.data.is_empty() {
+            // What it wrote is not in this plan's listing yet: the next pass plans with it.
+            lane.relist = true;
+            worked |= errors.is_empty();
+        } else if lane.task.is_none() && !plan.data.is_empty() {
             lane.stop = self.shared.stop.child_token();
             lane.task = Some(self.start(sides.0, plan.data, target, lane.stop.clone()));
         }
@@ -201,23 +278,10 @@ impl Replicator {
         })
     }
 
-    async fn sides(&self, target: &Target) -> (Sides, String) {
-        let source = self.source.lock().await;
-        let reader = target.reader.lock().await;
-        let BackupFormat::PgBackRest { stanza } = &source.place().format;
-        let sides = Sides {
-            source: source.store().clone(),
-            source_prefix: source.place().prefix.clone(),
-            target: reader.store().clone(),
-            target_prefix: reader.place().prefix.clone(),
-        };
-        (sides, stanza.clone())
-    }
-
     fn report(&self, errors: &[CopyError], problems: &mut Vec<String>) {
         for error in errors.iter().filter(|error| !matches!(error, CopyError::Stopped)) {
             let text = chain(error);
-            warn!(service = %self.id, error = %text, "an object could not be copied");
+            warn!(service = %self.service.id, error = %text, "an object could not be copied");
             problems.push(text);
         }
     }
@@ -229,68 +293,86 @@ impl Replicator {
         target: &Target,
         source: Option<&Look>,
         mut problems: Vec<String>,
-    ) {
-        let observed = target.reader.lock().await.observe().await;
+    ) -> Option<Observed> {
+        let extent = target.extent(false).await;
+        let observed = target.reader.lock().await.observe(extent).await;
         let now = self.shared.clock.now();
         problems.truncate(PROBLEMS_MAX);
         let observed = match observed {
             Ok(observed) => observed,
             Err(error) => {
                 let text = chain(&error);
-                self.shared.views.update(&self.id, |view| {
+                self.shared.views.update(&self.service.id, |view| {
                     let region = view.regions.entry(cloud.clone()).or_default();
                     (region.error, region.problems) = (Some(text), problems);
                 });
-                return;
+                return None;
             }
         };
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
         target.data.lock().await.damaged = damage.map(|damage| damage.key.clone()).collect();
         let lag_seconds = self.lag(cloud, source, &observed.look);
-        let before = self.shared.views.service(&self.id);
+        let before = self.shared.views.service(&self.service.id);
         let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
         if before.as_ref() != Some(&observed.catalog.window) {
-            info!(service = %self.id, region = %cloud, window = %observed.catalog.window,
+            info!(service = %self.service.id, region = %cloud, window = %observed.catalog.window,
                 "the restore window has changed");
         }
         let view = RegionView {
-            catalog: Arc::new(observed.catalog),
+            catalog: Arc::new(observed.catalog.clone()),
             seen_at: Some(now),
             error: None,
             problems,
             lag_seconds,
             copying: Some(target.progress.clone()),
         };
-        self.shared.views.update(&self.id, |service| {
+        let ranges = view.catalog.window.ranges().to_vec();
+        self.shared.views.update(&self.service.id, |service| {
             service.regions.insert(cloud.clone(), view);
         });
+        self.describe(target, ranges).await;
+        Some(observed)
     }
 
     /// How far the copy's log is behind. Without the primary: since it was last in step.
     fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
         let now = self.shared.clock.now();
         let since = match source {
-            Some(source) => plan::behind_since(&source.repository, &target.repository),
-            None => match self.shared.state.in_step_at(&self.id, cloud) {
+            Some(source) => needed_log::behind_since(source, target),
+            None => match self.shared.state.in_step_at(&self.service.id, cloud) {
                 Ok(in_step) => Some(in_step?),
                 Err(error) => {
-                    warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+                    warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
                     return None;
                 }
             },
         };
         let lag = since.map_or(0, |since| (now - since).num_seconds().max(1).unsigned_abs());
         if source.is_some()
-            && let Err(error) = self.shared.state.measure(&self.id, cloud, now, lag)
+            && let Err(error) = self.shared.state.measure(&self.service.id, cloud, now, lag)
         {
-            warn!(service = %self.id, error = %chain(&error), "a measurement is lost");
+            warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
         }
         Some(lag)
     }
 }
 
+/// The two sides of a copy, and the name of the stanza.
+async fn sides(source: &Mutex<Reader>, target: &Target) -> (Sides, String) {
+    let source = source.lock().await;
+    let reader = target.reader.lock().await;
+    let BackupFormat::PgBackRest { stanza } = &source.place().format;
+    let sides = Sides {
+        source: source.store().clone(),
+        source_prefix: source.place().prefix.clone(),
+        target: reader.store().clone(),
+        target_prefix: reader.place().prefix.clone(),
+    };
+    (sides, stanza.clone())
+}
+
 /// The primary's backups, judged by their objects; its log is not read.
-fn primary(look: &Look, now: chrono::DateTime<chrono::Utc>) -> PrimaryView {
+fn primary(look: &Look, now: DateTime<Utc>) -> PrimaryView {
     let catalog = build::build(Evidence {
         repository: &look.repository,
         info: &look.info,

@@ -2,11 +2,8 @@
 
 use crate::{
     domain::recovery::Codec,
-    engine::catalog::{
-        build::is_complete,
-        observe::Look,
-        repository::{Found, Repository},
-    },
+    engine::catalog::{build::is_complete, observe::Look, repository::Found},
+    engine::replicate::needed_log::NeededLog,
     layout::pgbackrest::{
         backup_info::{self, BackupInfo, ListedBackup},
         keys::{self, Role},
@@ -157,16 +154,18 @@ impl Planner<'_> {
         }
         let mut segments: Vec<((String, String), Step)> = Vec::new();
         let mut labels = Vec::new();
+        let needed = NeededLog::of(self.source, self.target);
         for (key, found) in &self.source.repository.objects {
             match keys::role(self.stanza, key) {
                 Role::History { .. } => first.extend(self.copy(key, found)),
                 Role::BackupLabel => labels.extend(self.copy(key, found)),
-                Role::Segment { archive, name, sha1, codec } => {
+                Role::Segment { archive, name, sha1, codec } if needed.has(&archive, &name) => {
                     if let Some(step) = self.segment(key, found, Proof::Sha1 { sha1, codec }) {
                         segments.push(((archive, name), step));
                     }
                 }
-                Role::ArchiveInfo
+                Role::Segment { .. }
+                | Role::ArchiveInfo
                 | Role::Data { .. }
                 | Role::Manifest { .. }
                 | Role::BackupHistory
@@ -354,19 +353,4 @@ impl Planner<'_> {
 
 fn step(key: &str, found: &Found, proof: Proof, replace: bool) -> Step {
     Step::Copy { key: key.to_owned(), size_bytes: found.size_bytes, proof, replace }
-}
-
-/// When the oldest segment was stored in the source that the target lacks: the copy's log is behind
-/// since then. `None` when nothing is missing.
-#[must_use]
-pub fn behind_since(source: &Repository, target: &Repository) -> Option<DateTime<Utc>> {
-    let missing = source.archives.iter().flat_map(|(name, archive)| {
-        let there = target.archives.get(name);
-        archive
-            .segments
-            .iter()
-            .filter(move |(name, _)| there.is_none_or(|log| !log.segments.contains_key(*name)))
-            .map(|(_, stored)| stored.found.modified_at)
-    });
-    missing.min()
 }

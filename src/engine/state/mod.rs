@@ -4,6 +4,7 @@
 //! straight from async code. Documents are JSON with a version inside; tables only hold what is
 //! searched for. What stores hold is kept as a cache and never as truth.
 
+pub mod expired;
 pub mod forks;
 pub mod logs;
 pub mod measurements;
@@ -43,6 +44,11 @@ const SCHEMA: &str = "
         project TEXT NOT NULL, name TEXT NOT NULL, region TEXT NOT NULL,
         minute INTEGER NOT NULL, seconds INTEGER NOT NULL,
         PRIMARY KEY (project, name, region, minute)
+    ) STRICT;
+    CREATE TABLE expired (
+        project TEXT NOT NULL, name TEXT NOT NULL, region TEXT NOT NULL, label TEXT NOT NULL,
+        since_us INTEGER NOT NULL,
+        PRIMARY KEY (project, name, region, label)
     ) STRICT;
 ";
 

@@ -1,9 +1,6 @@
 //! What the keys of a repository are.
 
-use crate::domain::{
-    lsn::{Segment, SegmentSize, Timeline},
-    recovery::Codec,
-};
+use crate::domain::{lsn::Timeline, recovery::Codec};
 
 /// What a key of a repository is, by its name below the repository's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,10 +159,10 @@ fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
 }
 
-/// Which segment a name means, for segments of `size`.
+/// The place of a segment in the log, whatever its timeline: names compare as their places do.
 #[must_use]
-pub fn segment_of(name: &str, size: SegmentSize) -> Option<Segment> {
-    Segment::parse(name, size).ok()
+pub fn position(name: &str) -> &str {
+    name.get(8..).unwrap_or(name)
 }
 
 #[cfg(test)]

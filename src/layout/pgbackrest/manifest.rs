@@ -9,6 +9,17 @@ use std::collections::BTreeMap;
 pub struct Manifest {
     /// Key and what is known of its size.
     pub objects: BTreeMap<String, ExpectedSize>,
+    /// The log that makes the backup consistent.
+    pub log: Option<LogPlace>,
+}
+
+/// Where the log of a backup begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Directory of the cluster, such as `15-1`.
+    pub archive: String,
+    /// Name of the first segment.
+    pub start: String,
 }
 
 /// What a manifest says about an object's size.
@@ -31,67 +42,122 @@ impl ExpectedSize {
     }
 }
 
+/// A file of a backup as its repository stores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Key of the object below the repository's prefix.
+    pub key: String,
+    /// Whether the object is a bundle of several files.
+    pub bundled: bool,
+    /// Where the file begins in the object, in bytes.
+    pub offset: u64,
+    /// How long it is there, in bytes.
+    pub size_bytes: u64,
+    /// SHA-1 of these bytes in lower-case hexadecimal digits. pgBackRest keeps it since 2.44.
+    pub sha1: Option<String>,
+}
+
 impl Manifest {
     /// Reads the manifest of the backup `label` of `stanza`.
     ///
     /// # Errors
     /// [`InfoFileError`].
     pub fn read(stanza: &str, label: &str, bytes: &[u8]) -> Result<Self, InfoFileError> {
-        let file = format!("{label}/backup.manifest");
-        let mut extension = "";
-        let mut files: Vec<(String, Value)> = Vec::new();
-        info_file::read(&file, bytes, |entry| {
-            match (entry.section, entry.key) {
-                ("backup:option", "option-compress-type") => {
-                    extension = match entry.value.as_str() {
-                        Some("gz") => ".gz",
-                        Some("lz4") => ".lz4",
-                        Some("zst") => ".zst",
-                        Some("bz2") => ".bz2",
-                        _ => "",
-                    };
-                }
-                ("target:file", name) => files.push((name.to_owned(), entry.value)),
-                _ => {}
+        let parsed = parse(stanza, label, bytes)?;
+        let mut manifest = Self { log: parsed.log, ..Self::default() };
+        for file in parsed.files {
+            if !file.bundled {
+                manifest.objects.insert(file.key, ExpectedSize::Exactly(file.size_bytes));
+                continue;
             }
-            Ok(())
-        })?;
-        let mut manifest = Self::default();
-        for (name, value) in &files {
-            let missing = || InfoFileError::Missing { file: file.clone(), key: name.clone() };
-            manifest.take(stanza, label, extension, name, value).ok_or_else(missing)?;
+            let end = file.offset.saturating_add(file.size_bytes);
+            let known = manifest.objects.entry(file.key).or_insert(ExpectedSize::AtLeast(0));
+            if let ExpectedSize::AtLeast(size) = known {
+                *size = end.max(*size);
+            }
         }
         Ok(manifest)
     }
+}
 
-    fn take(
-        &mut self,
-        stanza: &str,
-        label: &str,
-        extension: &str,
-        name: &str,
-        value: &Value,
-    ) -> Option<()> {
-        let size = value["size"].as_u64()?;
-        if size == 0 {
-            return Some(()); // Made anew on restore, never read (`restoreFile` in file.c).
+/// The files that the backup `label` of `stanza` stores, its own and those of earlier backups.
+///
+/// # Errors
+/// [`InfoFileError`].
+pub fn stored_files(
+    stanza: &str,
+    label: &str,
+    bytes: &[u8],
+) -> Result<Vec<StoredFile>, InfoFileError> {
+    parse(stanza, label, bytes).map(|parsed| parsed.files)
+}
+
+struct Parsed {
+    files: Vec<StoredFile>,
+    log: Option<LogPlace>,
+}
+
+fn parse(stanza: &str, label: &str, bytes: &[u8]) -> Result<Parsed, InfoFileError> {
+    let file = format!("{label}/backup.manifest");
+    let mut extension = "";
+    let mut files: Vec<(&str, Value)> = Vec::new();
+    let (mut start, mut db_id, mut version) = (None, None, None);
+    info_file::read(&file, bytes, |entry| {
+        match (entry.section, entry.key) {
+            ("backup:option", "option-compress-type") => {
+                extension = match entry.value.as_str() {
+                    Some("gz") => ".gz",
+                    Some("lz4") => ".lz4",
+                    Some("zst") => ".zst",
+                    Some("bz2") => ".bz2",
+                    _ => "",
+                };
+            }
+            ("backup", "backup-archive-start") => start = entry.value.as_str().map(str::to_owned),
+            ("backup:db", "db-id") => db_id = entry.value.as_u64(),
+            ("backup:db", "db-version") => version = entry.value.as_str().map(str::to_owned),
+            ("target:file", name) => files.push((name, entry.value)),
+            _ => {}
         }
-        let stored = value["repo-size"].as_u64().unwrap_or(size);
-        let of = value["reference"].as_str().unwrap_or(label);
-        let Some(bundle) = value["bni"].as_u64() else {
-            // Block-incremental files have an extension of their own.
-            let extension = if value["bims"].is_null() { extension } else { ".pgbi" };
-            let key = format!("backup/{stanza}/{of}/{name}{extension}");
-            self.objects.insert(key, ExpectedSize::Exactly(stored));
-            return Some(());
-        };
-        let end = value["bno"].as_u64().unwrap_or(0).checked_add(stored)?;
-        let key = format!("backup/{stanza}/{of}/bundle/{bundle}");
-        let known = self.objects.entry(key).or_insert(ExpectedSize::AtLeast(0));
-        if let ExpectedSize::AtLeast(size) = known {
-            *size = end.max(*size);
+        Ok(())
+    })?;
+    let mut stored = Vec::with_capacity(files.len());
+    for (name, value) in &files {
+        let missing = || InfoFileError::Missing { file: file.clone(), key: (*name).to_owned() };
+        let size = value["size"].as_u64().ok_or_else(missing)?;
+        // Empty files are made anew on restore and never read (`restoreFile` in file.c).
+        if size > 0 {
+            stored.push(stored_file(stanza, label, extension, name, value, size));
         }
-        Some(())
+    }
+    let log = start
+        .zip(version.zip(db_id))
+        .map(|(start, (version, db_id))| LogPlace { archive: format!("{version}-{db_id}"), start });
+    Ok(Parsed { files: stored, log })
+}
+
+fn stored_file(
+    stanza: &str,
+    label: &str,
+    extension: &str,
+    name: &str,
+    value: &Value,
+    size: u64,
+) -> StoredFile {
+    let of = value["reference"].as_str().unwrap_or(label);
+    let bundle = value["bni"].as_u64();
+    // Block-incremental files have an extension of their own.
+    let extension = if value["bims"].is_null() { extension } else { ".pgbi" };
+    let key = match bundle {
+        Some(bundle) => format!("backup/{stanza}/{of}/bundle/{bundle}"),
+        None => format!("backup/{stanza}/{of}/{name}{extension}"),
+    };
+    StoredFile {
+        key,
+        bundled: bundle.is_some(),
+        offset: value["bno"].as_u64().unwrap_or(0),
+        size_bytes: value["repo-size"].as_u64().unwrap_or(size),
+        sha1: value["rck"].as_str().map(str::to_owned),
     }
 }
 

@@ -7,6 +7,8 @@ pub(super) mod resource;
 
 pub(super) mod data_source;
 
+pub(super) mod ephemeral;
+
 pub(super) mod function;
 
 pub(super) mod provider;

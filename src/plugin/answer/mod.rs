@@ -6,12 +6,16 @@ mod resource;
 
 mod data;
 
+mod ephemeral;
+
 use crate::plugin::{
     calls::{
-        ApplyResourceChangeResponse, ConfigureProviderResponse, GetFunctionsResponse,
-        GetMetadataResponse, GetProviderSchemaResponse, ImportResourceStateResponse,
-        MoveResourceStateResponse, PlanResourceChangeResponse, ReadDataSourceResponse,
-        ReadResourceResponse, UpgradeResourceStateResponse, ValidateDataResourceConfigResponse,
+        ApplyResourceChangeResponse, CloseEphemeralResourceResponse, ConfigureProviderResponse,
+        GetFunctionsResponse, GetMetadataResponse, GetProviderSchemaResponse,
+        ImportResourceStateResponse, MoveResourceStateResponse, OpenEphemeralResourceResponse,
+        PlanResourceChangeResponse, ReadDataSourceResponse, ReadResourceResponse,
+        RenewEphemeralResourceResponse, UpgradeResourceStateResponse,
+        ValidateDataResourceConfigResponse, ValidateEphemeralResourceConfigResponse,
         ValidateProviderConfigResponse, ValidateResourceConfigResponse,
     },
     convert,
@@ -60,17 +64,21 @@ macro_rules! with_diagnostics {
 
 with_diagnostics!(
     ApplyResourceChangeResponse,
+    CloseEphemeralResourceResponse,
     ConfigureProviderResponse,
     GetFunctionsResponse,
     GetMetadataResponse,
     GetProviderSchemaResponse,
     ImportResourceStateResponse,
     MoveResourceStateResponse,
+    OpenEphemeralResourceResponse,
     PlanResourceChangeResponse,
     ReadDataSourceResponse,
     ReadResourceResponse,
+    RenewEphemeralResourceResponse,
     UpgradeResourceStateResponse,
     ValidateDataResourceConfigResponse,
+    ValidateEphemeralResourceConfigResponse,
     ValidateProviderConfigResponse,
     ValidateResourceConfigResponse,
 );

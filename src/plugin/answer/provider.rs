@@ -41,6 +41,7 @@ impl Call for GetMetadataRequest {
             data_sources: names(&registry.offers.data_sources),
             resources: names(&registry.offers.resources),
             functions: names(&registry.offers.functions),
+            ephemeral_resources: names(&registry.offers.ephemerals),
         }
     }
 }
@@ -69,8 +70,16 @@ impl Call for GetProviderSchemaRequest {
                 data_source_schemas.insert((*name).to_owned(), convert::schema(&schema, &plain));
             }
         }
+        let mut ephemeral_resource_schemas = HashMap::new();
+        for (name, handler) in &registry.offers.ephemerals {
+            if let Some(schema) = handler.schema(diagnostics) {
+                let schema = convert::schema(&schema, &plain);
+                ephemeral_resource_schemas.insert((*name).to_owned(), schema);
+            }
+        }
         GetProviderSchemaResponse {
             provider,
+            ephemeral_resource_schemas,
             resource_schemas,
             data_source_schemas,
             functions: functions(registry, diagnostics),

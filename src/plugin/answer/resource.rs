@@ -214,11 +214,14 @@ impl Call for MoveResourceStateRequest {
             let schema = resource.schema(diagnostics)?;
             let source = parse_state(diagnostics, self.source_state.as_ref())?;
             let moved = resource.extra().move_state(diagnostics, &self.source_type_name, source)?;
-            Some(state::fit(&schema.block, moved))
+            let private = resource.extra().private_after_move();
+            Some((state::fit(&schema.block, moved), codec::encode(diagnostics, &private)?))
         });
+        let (target_state, target_private) = moved.unzip();
         MoveResourceStateResponse {
-            target_state: moved.as_ref().map(codec::json),
+            target_state: target_state.as_ref().map(codec::json),
             diagnostics: Vec::new(),
+            target_private: target_private.unwrap_or_default(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn check(
 ) {
     let service = match api.service(id).await {
         Ok(service) => service,
-        Err(error) => return missing(diagnostics, "service_name", id, &error),
+        Err(error) => return report::service_unread(diagnostics, "service_name", id, &error),
     };
     if let Err(violation) = check_type(&service.service_type) {
         return report::violation(diagnostics, At::Attribute("service_name"), &violation);
@@ -47,25 +47,6 @@ pub(super) async fn check(
     if let Err(violation) = judge(region, &service, &locations, &clouds) {
         report::violation(diagnostics, At::Attribute("region"), &violation);
     }
-}
-
-/// Reports that a service could not be read, at the attribute that names it.
-pub fn missing(
-    diagnostics: &mut Diagnostics,
-    attribute: &'static str,
-    id: &ServiceId,
-    error: &ClientError,
-) {
-    let ClientError::NotFound { .. } = error else {
-        return report::client_error(diagnostics, At::Block, error);
-    };
-    let detail = format!(
-        "Service \"{}\" does not exist in project \"{}\". Check both names, or create the service \
-         first. If this very apply creates it, take the name from a value that is known only \
-         afterwards, such as split(\"/\", aiven_pg.example.id)[1]: then it is checked after that.",
-        id.service, id.project
-    );
-    report::error(diagnostics, At::Attribute(attribute), "Service does not exist", detail);
 }
 
 /// Checks that services of this type have backup to another region.

@@ -21,6 +21,7 @@ use tf_provider::Diagnostics;
 ///
 /// The region must be of the same cloud provider as the service and its primary backups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-tf-version" = 1))]
 pub struct BackupRegion {
     /// `PROJECT/SERVICE_NAME/REGION`.
     #[schemars(extend("x-tf" = "computed"))]
@@ -136,6 +137,17 @@ impl BackupRegion {
             primary_backup_region: prior.primary_backup_region.clone(),
             ..config.with_defaults()
         }
+    }
+
+    /// The state of schema version 0 in the present form: it called `region` `secondary_region`.
+    #[must_use]
+    pub fn upgraded(mut state: serde_json::Value) -> serde_json::Value {
+        if let Some(attributes) = state.as_object_mut()
+            && let Some(region) = attributes.remove("secondary_region")
+        {
+            attributes.insert("region".to_owned(), region);
+        }
+        state
     }
 
     /// Fills in what the service says.

@@ -45,22 +45,25 @@ impl BackupRegions {
         Self { session, force_new: force_new.unwrap_or_default() }
     }
 
-    /// The API, or an error.
-    fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
-        let connection = self.session.connection();
-        if connection.is_none() {
-            let text = "Its settings are not known yet. Apply what they depend on first.";
-            report::error(diags, At::Block, "Provider is not configured", text);
-        }
-        connection
-    }
-
     /// Checks a region against the API, as far as everything is known.
     async fn check(&self, diags: &mut Diagnostics, planned: &BackupRegion) {
         let Some(connection) = self.session.connection() else { return };
         if let (Some(id), Some(region)) = (planned.service(), planned.cloud()) {
             check::check(diags, &connection.api, &id, &region).await;
         }
+    }
+
+    /// Carries out a change of the list within its time limit.
+    async fn switch(
+        &self,
+        connection: &Connection,
+        id: &ServiceId,
+        change: &Change,
+        (operation, limit): (Operation, Duration),
+    ) -> Result<Service, SwitchError> {
+        let work = switch::switch(&connection.api, id, change);
+        let overdue = || Err(SwitchError::Api(refresh::overdue(operation, id)));
+        self.session.within(limit, work).await.unwrap_or_else(overdue)
     }
 
     /// Completes a state with what the service says.
@@ -98,11 +101,7 @@ impl BackupRegions {
             Wait::Overdue => format!("nothing could be restored in {region} within the time limit"),
             Wait::Failed(error) => error.to_string(),
         };
-        let text = format!(
-            "{region} is enabled, and copying goes on without Terraform; the wait for the first \
-             backup ended because: {reason}."
-        );
-        report::warning(diags, At::Attribute("wait_for_first_backup"), "No backup yet", text);
+        report::region::no_backup_yet(diags, region, &reason);
     }
 
     /// Reads the service and completes the state; `None` when the region is off.
@@ -124,10 +123,7 @@ impl BackupRegions {
                 _ => None,
             };
             let Some(other) = only else {
-                let text = format!(
-                    "{region} is not among the secondary backup regions of service {id} any more."
-                );
-                report::warning(diags, At::Block, "Backup region was switched off", text);
+                report::region::switched_off(diags, id, region);
                 return Ok(None);
             };
             // Where the API allows one region, another one is drift, put right in place.
@@ -169,7 +165,8 @@ impl Resource for BackupRegions {
         let limit = timeouts::limit(&state.timeouts, Operation::Read, READ_LIMIT);
         let work = self.refresh(diags, &connection, state.clone(), (&id, &region));
         let outcome = self.session.within(limit, work).await;
-        match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
+        let overdue = || Err(refresh::overdue(Operation::Read, &id));
+        match outcome.unwrap_or_else(overdue) {
             Ok(found) => found.map(|state| (state, ())),
             Err(error) => match refresh::judge(diags, &id, &error, connection.on_read_error) {
                 Verdict::Gone => None,
@@ -230,10 +227,11 @@ impl Resource for BackupRegions {
         _private: (),
         _meta: (),
     ) -> Option<(BackupRegion, ())> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, region) = planned.service().zip(planned.cloud())?;
+        let limit = timeouts::limit(&planned.timeouts, Operation::Create, LIMIT);
         let change = Change::Add(region.clone());
-        let service = switch::switch(&connection.api, &id, &change).await;
+        let service = self.switch(&connection, &id, &change, (Operation::Create, limit)).await;
         let service = service.map_err(|error| say(diags, &error)).ok()?;
         let mut state = planned;
         state.id = Tf::Known(BackupRegion::id_of(&id, &region));
@@ -257,10 +255,11 @@ impl Resource for BackupRegions {
         if state.region == prior.region {
             return Some((state, ()));
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let ((id, from), to) = prior.service().zip(prior.cloud()).zip(state.cloud())?;
+        let limit = timeouts::limit(&state.timeouts, Operation::Update, LIMIT);
         let change = Change::Replace { from, to: to.clone() };
-        let service = switch::switch(&connection.api, &id, &change).await;
+        let service = self.switch(&connection, &id, &change, (Operation::Update, limit)).await;
         service.map_err(|error| say(diags, &error)).ok()?;
         state.id = Tf::Known(BackupRegion::id_of(&id, &to));
         state.region_changed_at = Tf::Known(target_time::format(self.session.clock.now()));
@@ -278,17 +277,17 @@ impl Resource for BackupRegions {
         if prior.on_destroy.text() == Some(ABANDON) {
             return Some(());
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, region) = prior.service().zip(prior.cloud())?;
         let limit = timeouts::limit(&prior.timeouts, Operation::Delete, LIMIT);
         let change = Change::Remove(region);
-        let work = switch::switch(&connection.api, &id, &change);
-        match self.session.within(limit, work).await {
-            None => say(diags, &SwitchError::Api(refresh::overdue(&id))),
-            Some(Ok(_) | Err(SwitchError::Api(ClientError::NotFound { .. }))) => return Some(()),
-            Some(Err(error)) => say(diags, &error),
+        match self.switch(&connection, &id, &change, (Operation::Delete, limit)).await {
+            Ok(_) | Err(SwitchError::Api(ClientError::NotFound { .. })) => Some(()),
+            Err(error) => {
+                say(diags, &error);
+                None
+            }
         }
-        None
     }
 
     async fn import<'a>(&self, diags: &mut Diagnostics, id: String) -> Option<(BackupRegion, ())> {
@@ -296,14 +295,14 @@ impl Resource for BackupRegions {
         let (service, region) = match names::import_id(&id) {
             Ok(parts) => parts,
             Err(text) => {
-                report::error(diags, place, "Invalid import id", text);
+                report::import_id(diags, &text);
                 return None;
             }
         };
         if let Some(region) = region {
             return Some((BackupRegion::imported(&service, &region), ()));
         }
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let found = connection.api.service(&service).await;
         let found = found.map_err(|error| report::client_error(diags, place, &error)).ok()?;
         match switch::regions(&found).as_slice() {
@@ -313,43 +312,37 @@ impl Resource for BackupRegions {
                 Some((BackupRegion::imported(&service, &region), ()))
             }
             regions => {
-                let text = format!(
-                    "Service {service} has {} secondary backup regions ({}). Import \
-                     PROJECT/SERVICE_NAME/REGION.",
-                    regions.len(),
-                    regions.join(", ")
-                );
-                report::error(diags, place, "Which region?", text);
+                report::region::which_region(diags, &service, regions);
                 None
             }
         }
     }
 }
 
-impl Extra for BackupRegions {}
+impl Extra for BackupRegions {
+    fn upgrade_state(
+        &self,
+        _: &mut Diagnostics,
+        _from: i64,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        // There is one former version; whoever adds another looks at `_from`.
+        Some(BackupRegion::upgraded(state))
+    }
+}
 
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &BackupRegion, verb: &str) {
     if prior.deletion_protection.known() == Some(&true) {
-        let text = format!(
-            "deletion_protection is true in the state, so this plan may not {verb} the backup \
-             region. Set deletion_protection = false and apply that first; then {verb} it."
-        );
-        report::error(diags, At::Attribute("deletion_protection"), "Protected", text);
+        report::protected(diags, "backup region", verb);
     }
 }
 
 fn say(diags: &mut Diagnostics, error: &SwitchError) {
     match error {
         SwitchError::Api(error) => report::client_error(diags, At::Attribute("region"), error),
-        SwitchError::Occupied { .. } => {
-            let text = format!("{error}. Import that region, or switch it off first.");
-            report::error(diags, At::Attribute("region"), "Another region is enabled", text);
-        }
-        SwitchError::NotTaken { .. } => {
-            let text = format!("{error}. Does something else change the same list? Apply again.");
-            report::error(diags, At::Attribute("region"), "The change was not taken", text);
-        }
+        SwitchError::Occupied { .. } => report::region::occupied(diags, &error.to_string()),
+        SwitchError::NotTaken { .. } => report::region::not_taken(diags, &error.to_string()),
     }
 }
 
@@ -359,8 +352,6 @@ fn warn_if_paused(diags: &mut Diagnostics, service: &Service, region: &CloudName
     let paused =
         copies.iter().find(|copy| copy.cloud == region.as_str() && copy.paused == Some(true));
     if let Some(copy) = paused {
-        let reason = copy.pause_reason.as_deref().unwrap_or("no reason was given");
-        let text = format!("Backups are not being copied to {region} at present: {reason}.");
-        report::warning(diags, At::Attribute("region"), "Copying is paused", text);
+        report::region::paused(diags, region, copy.pause_reason.as_deref());
     }
 }

@@ -21,7 +21,7 @@ use tf_provider::Diagnostics;
 
 /// When a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::provider) enum Stage {
     /// At plan: an answer may be two seconds old.
     Plan,
     /// Just before creation: nothing but the present counts.
@@ -30,16 +30,16 @@ pub(super) enum Stage {
 
 /// What a good fork would be.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) source: Arc<Service>,
-    pub(super) copy: RegionCopy,
+pub(in crate::provider) struct Checked {
+    pub(in crate::provider) source: Arc<Service>,
+    pub(in crate::provider) copy: RegionCopy,
     /// `None` while the target is unknown.
-    pub(super) outlook: Option<Outlook>,
+    pub(in crate::provider) outlook: Option<Outlook>,
 }
 
 /// Checks `planned`. `None` with errors when it cannot be made, and without them while the source is
 /// not known yet.
-pub(super) async fn check(
+pub(in crate::provider) async fn check(
     diagnostics: &mut Diagnostics,
     api: &Api,
     planned: &Fork,
@@ -50,7 +50,7 @@ pub(super) async fn check(
     let source = match api.service(&id).await {
         Ok(source) => source,
         Err(error) => {
-            source_check::missing(diagnostics, "source_service_name", &id, &error);
+            report::service_unread(diagnostics, "source_service_name", &id, &error);
             return None;
         }
     };
@@ -109,43 +109,24 @@ fn judge(
     };
     let rpo_max = planned.max_rpo.text().and_then(|text| duration::parse(text).ok());
     if let Some(limit) = rpo_max.filter(|limit| outlook.rpo > *limit) {
-        let text = format!(
-            "The fork would have the contents of {} ago, and max_rpo allows {}. Wait until the copy \
-             has caught up, choose a later moment, or raise max_rpo.",
-            duration::format(outlook.rpo),
-            duration::format(limit)
-        );
-        report::error(diagnostics, At::Attribute("max_rpo"), "Too much would be lost", text);
+        report::fork::too_much_lost(diagnostics, outlook.rpo, limit);
         return None;
     }
     Some(Checked { source, copy, outlook: Some(outlook) })
 }
 
 fn say(diagnostics: &mut Diagnostics, none: &NoRegion, source: &str) {
-    let at = At::Attribute("region");
     match none {
-        NoRegion::Rule(violation) => report::violation(diagnostics, at, violation),
-        NoRegion::Several(regions) => {
-            let names: Vec<_> = regions.iter().map(CloudName::as_str).collect();
-            let names = names.join(", ");
-            let text = format!("Service \"{source}\" has copies in {names}. Set region to one.");
-            report::error(diagnostics, at, "Which region?", text);
+        NoRegion::Rule(violation) => {
+            report::violation(diagnostics, At::Attribute("region"), violation);
         }
-        NoRegion::None => {
-            let text = format!(
-                "Service \"{source}\" has no secondary backup region, so there is nothing to fork \
-                 from. Enable one with aiven_service_backup_region first. If this very apply \
-                 enables it, take the region from its id, which is known only afterwards, such as \
-                 split(\"/\", aiven_service_backup_region.example.id)[2]."
-            );
-            let at = At::Attribute("source_service_name");
-            report::error(diagnostics, at, "No secondary backups", text);
-        }
+        NoRegion::Several(regions) => report::fork::which_region(diagnostics, source, regions),
+        NoRegion::None => report::fork::no_copies(diagnostics, source),
     }
 }
 
 /// One short line about what a plan would do, as a warning: Terraform shows nothing else of it.
-pub(super) async fn announce(
+pub(in crate::provider) async fn announce(
     diagnostics: &mut Diagnostics,
     api: &Api,
     planned: &Fork,
@@ -153,17 +134,12 @@ pub(super) async fn announce(
 ) {
     let (Some(id), Some(outlook)) = (planned.service(), &checked.outlook) else { return };
     let line = outlook.line(&checked.copy.window);
-    let line = format!("fork {} -> {}: {line}", id.service, checked.copy.cloud);
-    report::warning(diagnostics, At::Block, &line, "");
+    report::fork::outlook(diagnostics, &id, &checked.copy.cloud, &line);
     // Whether this plan replaces the service that is there cannot be seen here. So what is there is
     // no error: the API decides when the fork is made.
     if let Ok(existing) = api.service(&id).await
         && let Err(difference) = create::same_origin(planned, &existing, None)
     {
-        let text = format!(
-            "Service {id} exists and is not a fork of the same origin: {difference}. Unless this \
-             plan replaces it, choose another name."
-        );
-        report::warning(diagnostics, At::Attribute("service_name"), "Name is taken", text);
+        report::fork::name_in_use(diagnostics, &id, &difference);
     }
 }

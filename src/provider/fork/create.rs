@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// Why there is no fork.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CreateError {
+pub(in crate::provider) enum CreateError {
     /// The API failed or refused.
     #[error(transparent)]
     Api(#[from] ClientError),
@@ -35,14 +35,14 @@ pub(super) enum CreateError {
 
 /// A fork that exists.
 #[derive(Debug)]
-pub(super) struct Created {
-    pub(super) service: Service,
+pub(in crate::provider) struct Created {
+    pub(in crate::provider) service: Service,
     /// An earlier attempt had made it.
-    pub(super) adopted: bool,
+    pub(in crate::provider) adopted: bool,
 }
 
 /// The request. `moment` is the moment to restore, if one is sent.
-pub(super) fn request(
+pub(in crate::provider) fn request(
     planned: &Fork,
     id: &ServiceId,
     source_id: &ServiceId,
@@ -72,7 +72,7 @@ pub(super) fn request(
 }
 
 /// Creates the fork, or adopts one of the same origin.
-pub(super) async fn create(
+pub(in crate::provider) async fn create(
     api: &Api,
     planned: &Fork,
     id: &ServiceId,
@@ -86,7 +86,7 @@ pub(super) async fn create(
     if !matches!(error, ClientError::Conflict { .. }) && !error.maybe_done() {
         return Err(error.into());
     }
-    let Ok(service) = api.service_with_secrets(id).await else { return Err(error.into()) };
+    let Ok(service) = api.service_with_secrets_now(id).await else { return Err(error.into()) };
     let difference = same_origin(planned, &service, body.cloud.as_deref()).and_then(|()| {
         match wait::progress(&service) {
             Progress::Failed(reason) => Err(format!("its restore has failed ({reason})")),
@@ -103,7 +103,7 @@ pub(super) async fn create(
 ///
 /// # Errors
 /// What is different.
-pub(super) fn same_origin(
+pub(in crate::provider) fn same_origin(
     planned: &Fork,
     service: &Service,
     cloud: Option<&str>,
@@ -129,5 +129,58 @@ pub(super) fn same_origin(
     match cloud.filter(|cloud| *cloud != service.cloud_name) {
         Some(cloud) => Err(format!("it is in {}, not in {cloud}", service.cloud_name)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{
+        fork::{
+            observe::tests::service,
+            outlook::{Outlook, RegionCopy},
+        },
+        names,
+        value::Tf,
+    };
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn checked() -> Checked {
+        let cloud = crate::domain::cloud::CloudName::parse("aws-eu-central-1").unwrap();
+        let copy = RegionCopy { cloud, window: Default::default(), bases: Vec::new() };
+        let source = Arc::new(service("RUNNING", json!({})));
+        Checked { source, copy, outlook: None::<Outlook> }
+    }
+
+    fn body(planned: &Fork, source: &str, moment: Option<&str>) -> Value {
+        let id = names::import_id("demo/orders-dr").unwrap().0;
+        let source = names::import_id(source).unwrap().0;
+        let moment = moment.map(|text| target_time::parse(text).unwrap());
+        serde_json::to_value(request(planned, &id, &source, &checked(), moment)).unwrap()
+    }
+
+    #[test]
+    fn the_request_carries_what_is_set_and_nothing_else() {
+        let plain = body(&Fork::default(), "demo/orders", None);
+        let expect = json!({"service_name": "orders-dr", "service_type": "pg",
+            "plan": "startup-4", "cloud": "aws-eu-central-1",
+            "user_config": {"service_to_fork_from": "orders"}});
+        assert_eq!(plain, expect);
+        let planned = Fork {
+            plan: "business-8".into(),
+            termination_protection: Tf::Known(true),
+            project_vpc_id: "7b1".into(),
+            copy_tags: Tf::Known(true),
+            ..Fork::default()
+        };
+        let full = body(&planned, "other/orders", Some("2026-11-23 08:41:12.250+01:00"));
+        let config = json!({"service_to_fork_from": "orders", "project_to_fork_from": "other",
+            "recovery_target_time": "2026-11-23T07:41:12.250000Z"});
+        assert_eq!(full["user_config"], config);
+        assert!(full["user_config"]["recovery_target_time"].as_str().unwrap().len() <= 32);
+        assert_eq!((&full["plan"], &full["project_vpc_id"]), (&json!("business-8"), &json!("7b1")));
+        let flags = (&full["copy_tags"], &full["termination_protection"]);
+        assert_eq!(flags, (&json!(true), &json!(true)));
     }
 }

@@ -24,11 +24,11 @@ pub(super) async fn import(diags: &mut Diagnostics, api: &Api, text: &str) -> Op
         Ok((id, None)) => id,
         Ok((_, Some(_))) => {
             let detail = format!("`{text}` has too many parts. Import PROJECT/SERVICE_NAME.");
-            report::error(diags, At::Block, "Invalid import id", detail);
+            report::import_id(diags, &detail);
             return None;
         }
         Err(detail) => {
-            report::error(diags, At::Block, "Invalid import id", detail);
+            report::import_id(diags, &detail);
             return None;
         }
     };
@@ -36,8 +36,7 @@ pub(super) async fn import(diags: &mut Diagnostics, api: &Api, text: &str) -> Op
     let service = service.map_err(|error| report::client_error(diags, At::Block, &error)).ok()?;
     let fork = imported(&id, &service);
     if fork.is_none() {
-        let detail = format!("Service {id} was not forked from another one.");
-        report::error(diags, At::Block, "Not a fork", detail);
+        report::fork::not_a_fork(diags, &id);
     }
     fork
 }

@@ -1,12 +1,13 @@
 //! The resource `fork_from_secondary_backup`: a new service, restored from a secondary copy.
 
-mod check;
-mod create;
+pub(super) mod check;
+pub(super) mod create;
+mod former;
 mod import;
 pub mod model;
 mod observe;
-mod outlook;
+pub(super) mod outlook;
 mod plan;
 pub mod resource;
-mod rules;
+pub(super) mod rules;
 mod wait;

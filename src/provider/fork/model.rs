@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 /// made once: when the source is deleted later, or its backup region is switched off, the fork stays
 /// as it is, and a refresh never asks for the source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-tf-version" = 1))]
 pub struct Fork {
     /// `PROJECT/SERVICE_NAME`.
     #[schemars(extend("x-tf" = "computed"))]
@@ -74,8 +75,8 @@ pub struct Fork {
     /// Whether the API refuses to delete the service and to switch it off.
     #[schemars(extend("x-tf" = "optional computed"))]
     pub termination_protection: Tf<bool>,
-    /// VPC of the fork.
-    #[schemars(extend("x-tf" = "optional create_only"))]
+    /// VPC of the fork. It can be changed in place; a line that is removed leaves the fork where it is.
+    #[schemars(extend("x-tf" = "optional"))]
     pub project_vpc_id: Tf<String>,
     /// Tags of the fork. Tags with other keys are left alone.
     #[schemars(extend("x-tf" = "optional"))]
@@ -125,23 +126,23 @@ pub struct Fork {
 }
 
 /// Words of `recovery_target`.
-pub(super) const LATEST_TRANSACTION: &str = "latest_transaction";
-pub(super) const LATEST_BASE_BACKUP: &str = "latest_base_backup";
-pub(super) const POINT_IN_TIME: &str = "point_in_time";
+pub(in crate::provider) const LATEST_TRANSACTION: &str = "latest_transaction";
+pub(in crate::provider) const LATEST_BASE_BACKUP: &str = "latest_base_backup";
+pub(in crate::provider) const POINT_IN_TIME: &str = "point_in_time";
 /// Words of `wait_until`.
-pub(super) const RUNNING: &str = "running";
-pub(super) const ACCEPTED: &str = "accepted";
+pub(in crate::provider) const RUNNING: &str = "running";
+pub(in crate::provider) const ACCEPTED: &str = "accepted";
 /// Words of `on_create_timeout`.
-pub(super) const CONTINUE: &str = "continue";
-pub(super) const FAIL: &str = "fail";
+pub(in crate::provider) const CONTINUE: &str = "continue";
+pub(in crate::provider) const FAIL: &str = "fail";
 /// Words of `restore_status`.
-pub(super) const RESTORING: &str = "restoring";
-pub(super) const COMPLETE: &str = "complete";
-pub(super) const FAILED: &str = "failed";
+pub(in crate::provider) const RESTORING: &str = "restoring";
+pub(in crate::provider) const COMPLETE: &str = "complete";
+pub(in crate::provider) const FAILED: &str = "failed";
 
 /// What to restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::provider) enum Target {
     /// Everything that the copy has.
     LatestTransaction,
     /// The newest base backup and no more.
@@ -175,7 +176,7 @@ impl Fork {
     }
 
     /// What to restore, where it is known.
-    pub(super) fn target(&self) -> Option<Target> {
+    pub(in crate::provider) fn target(&self) -> Option<Target> {
         match &self.recovery_target {
             Tf::Unknown => None,
             Tf::Null => Some(Target::LatestTransaction),
@@ -201,12 +202,12 @@ impl Fork {
     }
 
     /// Whether the restore may still be under way.
-    pub(super) fn is_restoring(&self) -> bool {
+    pub(in crate::provider) fn is_restoring(&self) -> bool {
         self.restore_status.text() == Some(RESTORING)
     }
 
     /// Whether creation and change wait for the restore.
-    pub(super) fn waits(&self) -> bool {
+    pub(in crate::provider) fn waits(&self) -> bool {
         self.wait_until.text() != Some(ACCEPTED)
     }
 }
@@ -224,7 +225,6 @@ mod tests {
             facts.create_only,
             [
                 "copy_tags",
-                "project_vpc_id",
                 "recovery_target",
                 "recovery_target_time",
                 "source_project",

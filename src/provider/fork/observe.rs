@@ -30,6 +30,9 @@ pub(super) fn refreshed(prior: &Fork, service: &Service) -> Fork {
     let mut state = seen(prior, service);
     state.plan = service.plan.as_str().into();
     state.termination_protection = Tf::Known(service.termination_protection);
+    if state.project_vpc_id.known().is_some() && service.project_vpc_id.is_some() {
+        state.project_vpc_id = service.project_vpc_id.clone().into();
+    }
     if let Tf::Known(tags) = &mut state.tags {
         // Only the tags that are managed here.
         tags.retain(|key, _| service.tags.contains_key(key));

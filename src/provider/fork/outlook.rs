@@ -1,7 +1,7 @@
 //! What a fork would have: which region, which moment, which base backup, and what would be lost.
 
 use crate::{
-    api::backups::{Backup, BackupList, RegionRange},
+    api::backups::{Backup, BackupList, RegionBackup, RegionRange},
     domain::{
         cloud::CloudName,
         target_time,
@@ -15,35 +15,44 @@ use std::time::Duration;
 
 /// The copies in one secondary region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RegionCopy {
-    pub(super) cloud: CloudName,
-    pub(super) window: RestoreWindow,
-    pub(super) bases: Vec<Base>,
+pub(in crate::provider) struct RegionCopy {
+    pub(in crate::provider) cloud: CloudName,
+    pub(in crate::provider) window: RestoreWindow,
+    pub(in crate::provider) bases: Vec<Base>,
 }
 
 /// A base backup with a copy in the region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Base {
-    pub(super) name: String,
-    pub(super) time: DateTime<Utc>,
-    pub(super) size_bytes: u64,
+pub(in crate::provider) struct Base {
+    pub(in crate::provider) name: String,
+    pub(in crate::provider) time: DateTime<Utc>,
+    pub(in crate::provider) size_bytes: u64,
+    /// The gapless log after it, where the API tells.
+    pub(in crate::provider) log: Option<Log>,
+}
+
+/// Files of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::provider) struct Log {
+    pub(in crate::provider) segments: u64,
+    pub(in crate::provider) size_bytes: u64,
 }
 
 /// What a fork would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outlook {
+pub(in crate::provider) struct Outlook {
     /// The moment to ask for; `None` for everything that the copy has.
-    pub(super) target_time: Option<DateTime<Utc>>,
+    pub(in crate::provider) target_time: Option<DateTime<Utc>>,
     /// The moment whose contents the fork would have.
-    pub(super) moment: DateTime<Utc>,
+    pub(in crate::provider) moment: DateTime<Utc>,
     /// How long ago that is: what would be lost.
-    pub(super) rpo: Duration,
+    pub(in crate::provider) rpo: Duration,
     /// The base backup that it would most likely be restored from.
-    pub(super) base: Option<Base>,
+    pub(in crate::provider) base: Option<Base>,
 }
 
 /// The secondary regions that hold copies, in order of their names.
-pub(super) fn copies(list: &BackupList) -> Vec<RegionCopy> {
+pub(in crate::provider) fn copies(list: &BackupList) -> Vec<RegionCopy> {
     let ranges = list.pitr.iter().flat_map(|pitr| &pitr.additional_regions);
     let copied = list.backups.iter().flat_map(|backup| &backup.additional_regions);
     let mut clouds: Vec<CloudName> = ranges
@@ -54,26 +63,43 @@ pub(super) fn copies(list: &BackupList) -> Vec<RegionCopy> {
     clouds.sort();
     clouds.dedup();
     let copy = |cloud: CloudName| {
-        let bases = bases(&list.backups, &cloud);
+        let bases = bases(list, &cloud);
         let window = window(list, &cloud, &bases);
         RegionCopy { cloud, window, bases }
     };
     clouds.into_iter().map(copy).collect()
 }
 
-fn bases(backups: &[Backup], cloud: &CloudName) -> Vec<Base> {
+fn bases(list: &BackupList, cloud: &CloudName) -> Vec<Base> {
+    let logs: Vec<&RegionBackup> = list
+        .pitr
+        .iter()
+        .flat_map(|pitr| &pitr.additional_regions)
+        .filter(|range| range.cloud == cloud.as_str())
+        .flat_map(|range| &range.base_backups)
+        .collect();
+    let log = |name: &str| {
+        let found = logs.iter().find(|backup| backup.backup_name == name)?;
+        Some(Log { segments: found.log_segments, size_bytes: found.log_bytes })
+    };
     let in_region = |backup: &&Backup| {
         backup
             .additional_regions
             .iter()
             .any(|copy| copy.cloud == cloud.as_str() && copy.restorable.unwrap_or(true))
     };
-    let mut bases: Vec<Base> = backups
+    let mut bases: Vec<Base> = list
+        .backups
         .iter()
         .filter(in_region)
         .filter_map(|backup| {
             let time = moment(&backup.backup_time)?;
-            Some(Base { name: backup.backup_name.clone(), time, size_bytes: backup.data_size })
+            Some(Base {
+                name: backup.backup_name.clone(),
+                time,
+                size_bytes: backup.data_size,
+                log: log(&backup.backup_name),
+            })
         })
         .collect();
     bases.sort_by_key(|base| base.time);
@@ -118,13 +144,13 @@ fn ranges(region: &RegionRange) -> Vec<RestoreRange> {
 }
 
 /// A time as the API writes it.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+pub(in crate::provider) fn moment(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc))
 }
 
 /// Why no region could be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoRegion {
+pub(in crate::provider) enum NoRegion {
     /// A rule is broken.
     Rule(Violation),
     /// Several regions hold copies, and none was named.
@@ -135,7 +161,7 @@ pub(super) enum NoRegion {
 
 /// The copy to fork from. `wanted` is the region as configured, `enabled` are the secondary regions
 /// of the source's settings, which may hold nothing yet.
-pub(super) fn choose(
+pub(in crate::provider) fn choose(
     copies: &[RegionCopy],
     enabled: &[CloudName],
     wanted: Option<&CloudName>,
@@ -165,7 +191,7 @@ pub(super) fn choose(
 }
 
 /// What a fork from `copy` would have.
-pub(super) fn outlook(
+pub(in crate::provider) fn outlook(
     copy: &RegionCopy,
     target: Target,
     now: DateTime<Utc>,
@@ -190,14 +216,19 @@ pub(super) fn outlook(
 }
 
 impl Outlook {
-    /// The line for people: `target …, RPO 3m12s, window […], base backup X (212 GiB)`.
-    pub(super) fn line(&self, window: &RestoreWindow) -> String {
+    /// The line for people: `target …, RPO 3m12s, window […], base backup X (212 GiB) + 41 WAL
+    /// segments`. An earlier moment than the latest needs fewer segments than there are.
+    pub(in crate::provider) fn line(&self, window: &RestoreWindow) -> String {
         let target = match self.target_time {
             Some(time) => target_time::format(time),
             None => format!("latest transaction, {}", target_time::format(self.moment)),
         };
         let base = self.base.as_ref().map_or(String::new(), |base| {
-            format!(", base backup {} ({})", base.name, size(base.size_bytes))
+            let few = if self.target_time.is_none() { "" } else { "up to " };
+            let log = base
+                .log
+                .map_or(String::new(), |log| format!(" + {few}{} WAL segments", log.segments));
+            format!(", base backup {} ({}){log}", base.name, size(base.size_bytes))
         });
         format!("target {target}, RPO {}, window {window}{base}", duration::format(self.rpo))
     }
@@ -303,6 +334,25 @@ mod tests {
         assert_eq!(code("07:00:59"), "time_outside_window");
         assert_eq!(code("09:12:45"), "time_outside_window");
         assert_eq!(code("09:16:00"), "time_in_future");
+    }
+
+    #[test]
+    fn the_log_after_a_base_backup_is_told_where_the_api_tells() {
+        let mut list = list(region(json!([])));
+        list.pitr.as_mut().unwrap().additional_regions[0].base_backups = vec![RegionBackup {
+            backup_name: "b08".to_owned(),
+            log_segments: 41,
+            log_bytes: 1,
+            ..RegionBackup::default()
+        }];
+        let copy = copies(&list).remove(0);
+        let line = |target| outlook(&copy, target, time("09:15:56")).unwrap().line(&copy.window);
+        let latest = line(Target::LatestTransaction);
+        assert!(latest.ends_with("base backup b08 (212 GiB) + 41 WAL segments"), "{latest}");
+        let at = line(Target::PointInTime(time("09:00:00")));
+        assert!(at.ends_with(" + up to 41 WAL segments"), "{at}");
+        let other = line(Target::PointInTime(time("07:30:00")));
+        assert!(other.ends_with("base backup b07 (212 GiB)"), "{other}");
     }
 
     #[test]

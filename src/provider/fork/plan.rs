@@ -79,7 +79,6 @@ pub(super) fn update(prior: &Fork, config: Fork, force_new: &[String], imported:
     hold!(source_service_name, source, same);
     hold!(recovery_target, source, same);
     hold!(recovery_target_time, source, same_time);
-    hold!(project_vpc_id, OnChange::Keep, same);
     hold!(copy_tags, OnChange::Keep, same);
     // The fork was made without a moment, and now there is one: that is a change, too.
     let had_none = prior.recovery_target_time.is_null() && !imported;

@@ -2,13 +2,14 @@
 
 use crate::{
     api::service::{Service, ServiceUpdate},
+    client::error::ClientError,
     domain::{ids::ServiceId, target_time},
     plugin::extra::Extra,
     provider::{
         fork::{
             check::{self, Stage},
             create::{self, CreateError},
-            import,
+            former, import,
             model::{FAIL, Fork, LATEST_BASE_BACKUP},
             observe, plan, rules,
             wait::{self, End},
@@ -56,16 +57,6 @@ impl Forks {
         Self { session, force_new: force_new.unwrap_or_default() }
     }
 
-    /// The API, or an error.
-    fn connection(&self, diags: &mut Diagnostics) -> Option<Arc<Connection>> {
-        let connection = self.session.connection();
-        if connection.is_none() {
-            let text = "Its settings are not known yet. Apply what they depend on first.";
-            report::error(diags, At::Block, "Provider is not configured", text);
-        }
-        connection
-    }
-
     /// Waits for the restore and gives the state, in every case in which there is a fork. Only a
     /// failed restore is an error: an error marks the fork as tainted, and the next plan would
     /// destroy a database that is just being recovered.
@@ -82,42 +73,21 @@ impl Forks {
         }
         let limit = timeouts::limit(&planned.timeouts, Operation::Create, CREATE_LIMIT);
         let end = wait::restored(&self.session, connection, id, limit, &mut last).await;
-        let later = "The restore goes on without Terraform, and the next apply waits on.";
-        let at = At::Block;
         match end {
             End::Complete => {}
             End::Failed(reason) => {
-                let text = format!(
-                    "Fork {id} was not restored: {reason}. It is marked as tainted; the next apply \
-                     replaces it."
-                );
-                report::error(diags, at, "Restore failed", text);
+                report::fork::restore_failed(diags, id, &reason);
             }
             End::Gone => {
-                let text = format!("Fork {id} was accepted and has disappeared since.");
-                report::error(diags, at, "Fork is gone", text);
+                report::fork::disappeared(diags, id);
                 return None;
             }
             End::Overdue if planned.on_create_timeout.text() == Some(FAIL) => {
-                let text = format!("Fork {id} was not restored within the time limit.");
-                report::error(diags, At::Attribute("on_create_timeout"), "Too slow", text);
+                report::fork::too_slow(diags, id);
             }
-            End::Overdue => {
-                let text = format!("Fork {id} was not restored within the time limit. {later}");
-                report::warning(diags, at, "Restore is still under way", text);
-            }
-            End::Stopped => {
-                let text = format!("Terraform was asked to stop while waiting for {id}. {later}");
-                report::warning(diags, at, "Restore is still under way", text);
-            }
-            End::Broken(error) => {
-                report::warning(
-                    diags,
-                    at,
-                    "Restore cannot be watched",
-                    error.explain() + " " + later,
-                );
-            }
+            End::Overdue => report::fork::overdue(diags, id),
+            End::Stopped => report::fork::stopped(diags, id),
+            End::Broken(error) => report::fork::unwatched(diags, &error),
         }
         Some(observe::applied(planned, last.as_ref()))
     }
@@ -132,6 +102,9 @@ impl Forks {
         let mut body = ServiceUpdate::default();
         if planned.plan != prior.plan {
             body.plan = planned.plan.text().map(str::to_owned);
+        }
+        if moves_vpc(prior, planned) {
+            body.project_vpc_id = planned.project_vpc_id.text().map(str::to_owned);
         }
         if planned.termination_protection != prior.termination_protection {
             body.termination_protection = planned.termination_protection.known().copied();
@@ -183,16 +156,12 @@ impl Resource for Forks {
             return Some((state, private));
         };
         let limit = timeouts::limit(&state.timeouts, Operation::Read, READ_LIMIT);
-        let work = connection.api.service_with_secrets(&id);
-        let outcome = self.session.within(limit, work).await;
-        match outcome.unwrap_or_else(|| Err(refresh::overdue(&id))) {
+        let outcome = self.session.within(limit, seen(&connection, &id, &state)).await;
+        let overdue = || Err(refresh::overdue(Operation::Read, &id));
+        match outcome.unwrap_or_else(overdue) {
             Ok(service) => {
                 if let Some(reason) = observe::failure(&service) {
-                    let text = format!(
-                        "Fork {id} was not restored: {reason}. To fork again, run terraform apply \
-                         with -replace and the address of this resource."
-                    );
-                    report::warning(diags, At::Block, "Restore has failed", text);
+                    report::fork::restore_has_failed(diags, &id, &reason);
                 }
                 Some((observe::refreshed(&state, &service), private))
             }
@@ -241,14 +210,7 @@ impl Resource for Forks {
     ) -> Option<(Fork, Option<Private>, Vec<AttributePath>)> {
         let imported = private.unwrap_or_default().imported;
         let update = plan::update(&prior, config, &self.force_new, imported);
-        if let Some(first) = update.kept.first() {
-            let text = format!(
-                "{} cannot be changed after creation: the fork stays as it was made. To fork \
-                 again, change triggers, or set replace_on_source_change = true.",
-                update.kept.join(", ")
-            );
-            report::warning(diags, At::Attribute(first), "Change without effect", text);
-        }
+        report::fork::kept(diags, &update.kept);
         if !update.replaced.is_empty() {
             protect(diags, &prior, "replace");
         }
@@ -274,7 +236,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let (id, source_id) = planned.service().zip(planned.source())?;
         let now = self.session.clock.now();
         // Time has passed since the plan: what could be restored then may be out of the window now.
@@ -284,8 +246,7 @@ impl Resource for Forks {
         let created = create::create(&connection.api, &planned, &id, &body).await;
         let created = created.map_err(|error| say(diags, &error)).ok()?;
         if created.adopted {
-            let text = format!("{id} had been forked from the same source already, so it is used.");
-            report::warning(diags, At::Attribute("service_name"), "Existing fork adopted", text);
+            report::fork::adopted(diags, &id);
         }
         // From here on there is a state with the id, whatever happens.
         let mut state = planned;
@@ -310,7 +271,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let id = planned.service()?;
         self.change(diags, &connection, (&id, &prior, &planned)).await?;
         if prior.is_restoring() {
@@ -318,16 +279,14 @@ impl Resource for Forks {
             return state.map(|state| (state, None));
         }
         let mut last = None;
-        if planned.plan != prior.plan {
+        if planned.plan != prior.plan || moves_vpc(&prior, &planned) {
             let limit = timeouts::limit(&planned.timeouts, Operation::Update, UPDATE_LIMIT);
             let end = wait::restored(&self.session, &connection, &id, limit, &mut last).await;
             if end != End::Complete {
-                let text =
-                    format!("The change of {id} was accepted, and goes on without Terraform.");
-                report::warning(diags, At::Attribute("plan"), "Change is under way", text);
+                report::fork::change_goes_on(diags, &id);
             }
         } else if planned.service_uri.is_unknown() {
-            let service = connection.api.service_with_secrets(&id).await;
+            let service = connection.api.service_with_secrets_now(&id).await;
             last = Some(service.map_err(|e| report::client_error(diags, At::Block, &e)).ok()?);
         }
         Some((observe::applied(planned, last.as_ref()), None))
@@ -340,7 +299,7 @@ impl Resource for Forks {
         _private: Option<Private>,
         _meta: (),
     ) -> Option<()> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let id = prior.service()?;
         if let Err(error) = connection.api.delete(&id).await {
             report::client_error(diags, At::Block, &error);
@@ -349,13 +308,11 @@ impl Resource for Forks {
         let limit = timeouts::limit(&prior.timeouts, Operation::Delete, DELETE_LIMIT);
         match wait::gone(&self.session, &connection, &id, limit).await {
             End::Overdue => {
-                let text = format!("The deletion of {id} was accepted, but it is still there.");
-                report::error(diags, At::Block, "Deletion takes too long", text);
+                report::fork::deletion_overdue(diags, &id);
                 None
             }
             End::Stopped => {
-                let text = format!("The deletion of {id} was accepted, and goes on by itself.");
-                report::warning(diags, At::Block, "Deletion is under way", text);
+                report::fork::deletion_goes_on(diags, &id);
                 Some(())
             }
             End::Gone | End::Complete | End::Failed(_) | End::Broken(_) => Some(()),
@@ -367,31 +324,72 @@ impl Resource for Forks {
         diags: &mut Diagnostics,
         id: String,
     ) -> Option<(Fork, Option<Private>)> {
-        let connection = self.connection(diags)?;
+        let connection = self.session.connected(diags)?;
         let fork = import::import(diags, &connection.api, &id).await?;
         Some((fork, Some(Private { imported: true })))
     }
 }
 
-impl Extra for Forks {}
+impl Extra for Forks {
+    fn upgrade_state(
+        &self,
+        _: &mut Diagnostics,
+        _from: i64,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        // There is one former version; whoever adds another looks at `_from`.
+        Some(former::upgraded(state))
+    }
+
+    fn move_state(
+        &self,
+        diagnostics: &mut Diagnostics,
+        from_type: &str,
+        state: serde_json::Value,
+    ) -> Option<serde_json::Value> {
+        let moved = former::moved(from_type, &state);
+        if moved.is_none() {
+            report::fork::not_movable(diagnostics, from_type);
+        }
+        moved
+    }
+
+    /// As after an import: the configuration may fill in what the state does not know.
+    fn private_after_move(&self) -> serde_json::Value {
+        serde_json::to_value(Private { imported: true }).unwrap_or_default()
+    }
+}
+
+/// What the API says of a fork, without its secrets where they are not wanted in the state.
+async fn seen(
+    connection: &Connection,
+    id: &ServiceId,
+    state: &Fork,
+) -> Result<Arc<Service>, ClientError> {
+    let is_hidden = state.expose_credentials.known() == Some(&false);
+    // Host and port come with the secrets; once they are known, nobody needs these.
+    if is_hidden && !state.service_host.is_null() {
+        connection.api.service(id).await
+    } else {
+        connection.api.service_with_secrets(id).await
+    }
+}
+
+/// Whether a change moves the fork to another VPC. A line that is removed leaves it where it is.
+fn moves_vpc(prior: &Fork, planned: &Fork) -> bool {
+    planned.project_vpc_id.known().is_some() && planned.project_vpc_id != prior.project_vpc_id
+}
 
 /// Refuses to destroy or replace what is protected.
 fn protect(diags: &mut Diagnostics, prior: &Fork, verb: &str) {
     if prior.deletion_protection.known() == Some(&true) {
-        let text = format!(
-            "deletion_protection is true in the state, so this plan may not {verb} the fork. Set \
-             deletion_protection = false and apply that first; then {verb} it."
-        );
-        report::error(diags, At::Attribute("deletion_protection"), "Protected", text);
+        report::protected(diags, "fork", verb);
     }
 }
 
 fn say(diags: &mut Diagnostics, error: &CreateError) {
     match error {
         CreateError::Api(error) => report::client_error(diags, At::Block, error),
-        CreateError::Taken { .. } => {
-            let text = format!("{error}. Choose another name, or delete or import that service.");
-            report::error(diags, At::Attribute("service_name"), "Name is taken", text);
-        }
+        CreateError::Taken { .. } => report::fork::name_taken(diags, &error.to_string()),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 use tf_provider::Diagnostics;
 
 /// Reports everything that is wrong. What is unknown is left for later.
-pub(super) fn validate(diagnostics: &mut Diagnostics, config: &Fork) {
+pub(in crate::provider) fn validate(diagnostics: &mut Diagnostics, config: &Fork) {
     names::validate(diagnostics, "project", &config.project, ProjectName::parse);
     names::validate(diagnostics, "service_name", &config.service_name, ServiceName::parse);
     names::validate(diagnostics, "source_project", &config.source_project, ProjectName::parse);
@@ -35,13 +35,12 @@ pub(super) fn validate(diagnostics: &mut Diagnostics, config: &Fork) {
     let ends = [CONTINUE, FAIL];
     names::validate_word(diagnostics, "on_create_timeout", &config.on_create_timeout, &ends);
     if let Some(Err(error)) = config.max_rpo.text().map(duration::parse) {
-        report::error(diagnostics, At::Attribute("max_rpo"), "Not a period", format!("{error}."));
+        report::period(diagnostics, At::Attribute("max_rpo"), &error);
     }
     timeouts::validate(diagnostics, &config.timeouts);
     validate_target(diagnostics, config);
     if config.service().is_some() && config.service() == config.source() {
-        let text = "A service cannot be a fork of itself. Choose another name for the fork.";
-        report::error(diagnostics, At::Attribute("service_name"), "Fork of itself", text);
+        report::fork::of_itself(diagnostics);
     }
 }
 
@@ -50,19 +49,12 @@ fn validate_target(diagnostics: &mut Diagnostics, config: &Fork) {
     if config.recovery_target.is_unknown() {
         return;
     }
-    let at = At::Attribute("recovery_target_time");
     let target = config.recovery_target.text().unwrap_or(LATEST_TRANSACTION);
     if target == POINT_IN_TIME && config.recovery_target_time.is_null() {
-        let text = "recovery_target is point_in_time, so a moment is needed. Set \
-                    recovery_target_time, such as \"2026-11-23T07:41:12Z\".";
-        report::error(diagnostics, at, "Restore time is missing", text);
+        report::fork::time_missing(diagnostics);
     }
     if target != POINT_IN_TIME && config.recovery_target_time.known().is_some() {
-        let text = format!(
-            "recovery_target is {target}, which takes no moment. Set recovery_target = \
-             \"point_in_time\", or leave recovery_target_time out."
-        );
-        report::error(diagnostics, at, "Restore time without point_in_time", text);
+        report::fork::time_without_point(diagnostics, target);
     }
 }
 

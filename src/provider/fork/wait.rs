@@ -85,7 +85,7 @@ pub(super) async fn restored(
     let mut pace = Pace::new();
     let mut missing = 0;
     loop {
-        match connection.api.service_with_secrets(id).await {
+        match connection.api.service_with_secrets_now(id).await {
             Ok(service) => {
                 missing = 0;
                 let progress = progress(&service);

@@ -260,7 +260,12 @@ impl BlobStore for LocalStore {
                 }
             }
             fs::remove_file(&path)?;
-            store.shared.dirs.sync(path.parent().unwrap_or(&store.shared.root))
+            // Directories are no objects: those that hold nothing any more go, too.
+            let mut left = path.parent().unwrap_or(&store.shared.root);
+            while left != store.shared.root && fs::remove_dir(left).is_ok() {
+                left = left.parent().unwrap_or(&store.shared.root);
+            }
+            store.shared.dirs.sync(left)
         });
         match removed.await.map_err(|error| self.fault("deleting", key, error)) {
             Err(StoreError::NotFound(_)) => Ok(()),
@@ -284,9 +289,15 @@ impl LocalStore {
     ) -> io::Result<String> {
         let root = &self.shared.root;
         let parent = path.parent().unwrap_or(root);
-        walk::make_dirs(root, parent)?;
         let etag = walk::etag(&fs::metadata(&staged.path)?);
-        staged.place(root, path, condition)?;
+        let placed = || {
+            walk::make_dirs(root, parent)?;
+            staged.place(root, path, condition)
+        };
+        // A deletion may take the directory away between its making and its use: once more, then.
+        let again =
+            |e: io::Error| if e.kind() == io::ErrorKind::NotFound { placed() } else { Err(e) };
+        placed().or_else(again)?;
         // The sidecar comes last: it says that the object is complete.
         match (beside, self.shared.sidecars) {
             (Some(beside), _) => fs::rename(&beside.path, sidecar::path(path))?,

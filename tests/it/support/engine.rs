@@ -14,6 +14,24 @@ use std::{
 
 /// The token that the tests use; it opens nothing else.
 pub(crate) const TOKEN: &str = "test-token-of-the-suite";
+/// A service with backups, and one of a type that has none in another region.
+const SERVICES: &str = r#"
+[[service]]
+project = "demo"
+name = "orders"
+type = "pg"
+cloud = "aws-eu-west-1"
+plan = "startup-4"
+backup = { format = "pgbackrest", stanza = "orders", path = "pgbackrest" }
+#retention
+
+[[service]]
+project = "demo"
+name = "events"
+type = "kafka"
+cloud = "aws-eu-west-1"
+plan = "business-4"
+"#;
 const TOKEN_SHA256_INPUT: &str = TOKEN;
 
 /// A place with two regions of one provider, one of another, a service and an engine.
@@ -23,8 +41,19 @@ pub(crate) struct World {
     port: u16,
     fork_ports: String,
     disk_reserve: String,
+    copy_only: bool,
+    retention: &'static str,
+    bucket: Option<Bucket>,
     engine: Option<Child>,
     binary: PathBuf,
+}
+
+/// A bucket of S3.
+pub(crate) struct Bucket {
+    pub(crate) endpoint: String,
+    pub(crate) name: &'static str,
+    pub(crate) access_key: &'static str,
+    pub(crate) secret_key: &'static str,
 }
 
 /// An answer: HTTP status and body.
@@ -60,6 +89,9 @@ impl World {
             port,
             fork_ports: format!("{first}-{}", first.saturating_add(9)),
             disk_reserve: "16MiB".to_owned(),
+            copy_only: false,
+            retention: "",
+            bucket: None,
             engine: None,
             binary,
             place,
@@ -79,8 +111,36 @@ impl World {
         ports.clone_into(&mut self.fork_ports);
     }
 
+    /// The secondary region's store is a bucket.
+    pub(crate) fn bucket(&mut self, bucket: Bucket) {
+        self.bucket = Some(bucket);
+    }
+
+    /// What the program finds in its environment.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("AIVEN_TOKEN", TOKEN.to_owned())];
+        if let Some(bucket) = &self.bucket {
+            all.push(("AWS_ACCESS_KEY_ID", bucket.access_key.to_owned()));
+            all.push(("AWS_SECRET_ACCESS_KEY", bucket.secret_key.to_owned()));
+        }
+        all
+    }
+
+    /// What expired backups leave the copy by.
+    pub(crate) fn retention(&mut self, setting: &'static str) {
+        self.retention = setting;
+    }
+
     pub(crate) fn disk_reserve(&mut self, size: &str) {
         size.clone_into(&mut self.disk_reserve);
+    }
+
+    /// From now on the engine knows nothing but the secondary region's store.
+    pub(crate) fn forget_all_but_the_copy(&mut self) {
+        self.kill();
+        fs::remove_dir_all(self.place.path().join("engine")).unwrap();
+        self.place.dir("engine");
+        self.copy_only = true;
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -101,23 +161,30 @@ impl World {
             .unwrap();
             String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
         };
-        let regions: String = ["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+        let clouds: &[&str] = if self.copy_only {
+            &["aws-eu-central-1"]
+        } else {
+            &["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+        };
+        let regions: String = clouds
             .iter()
             .map(|cloud| {
-                let store = self.store(cloud);
-                format!("[[region]]\ncloud = \"{cloud}\"\nstore = \"file://{}\"\n", store.display())
+                let store = match &self.bucket {
+                    Some(Bucket { name, endpoint, .. }) if *cloud == "aws-eu-central-1" => format!(
+                        "store = \"s3://{name}/copies\"\n\
+                         store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
+                    ),
+                    _ => format!("store = \"file://{}\"", self.store(cloud).display()),
+                };
+                format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
             })
             .collect();
+        let services = SERVICES.replace("#retention", self.retention);
+        let services = if self.copy_only { "" } else { services.as_str() };
         let text = format!(
-            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\n\
+            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
-             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n\
-             {regions}\
-             [[service]]\nproject = \"demo\"\nname = \"orders\"\ntype = \"pg\"\n\
-             cloud = \"aws-eu-west-1\"\nplan = \"startup-4\"\n\
-             backup = {{ format = \"pgbackrest\", stanza = \"orders\", path = \"pgbackrest\" }}\n\
-             [[service]]\nproject = \"demo\"\nname = \"events\"\ntype = \"kafka\"\n\
-             cloud = \"aws-eu-west-1\"\nplan = \"business-4\"\n",
+             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{regions}{services}",
             self.port,
             self.place.path().display(),
             self.fork_ports,
@@ -138,6 +205,7 @@ impl World {
         let child = Command::new(&self.binary)
             .args(["serve", "--config"])
             .arg(self.config())
+            .envs(self.environment())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .process_group(0)
@@ -262,7 +330,7 @@ impl World {
     /// Runs `btar` with some arguments and gives status and output.
     pub(crate) fn btar(&self, arguments: &[&str]) -> (bool, String) {
         let out =
-            Command::new(&self.binary).args(arguments).env("AIVEN_TOKEN", TOKEN).output().unwrap();
+            Command::new(&self.binary).args(arguments).envs(self.environment()).output().unwrap();
         (out.status.success(), both(&out))
     }
 }

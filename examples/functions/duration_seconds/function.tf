@@ -1,0 +1,3 @@
+output "objective" {
+  value = provider::btar::duration_seconds("15m") # 900
+}

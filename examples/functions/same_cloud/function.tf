@@ -1,0 +1,3 @@
+output "same" {
+  value = provider::btar::same_cloud("aws-eu-west-1", "aws-eu-central-1") # true
+}

@@ -1,0 +1,5 @@
+import {
+  to       = fork_from_secondary_backup.latest
+  id       = "shop/orders-dr"
+  provider = btar
+}

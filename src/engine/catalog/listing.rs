@@ -1,0 +1,162 @@
+//! A listing that is kept, and brought up to date by listing only what can have changed.
+//!
+//! Names of segments sort, so new ones lie behind the old ones: in the steady state only the end of the
+//! log is listed. The files of base backups are listed again when the caller has reason to. Everything
+//! is listed now and then, since objects can also disappear or be damaged.
+
+use crate::{
+    engine::catalog::repository::{Found, Repository},
+    layout::{BackupFormat, BackupPlace},
+    store::{BlobStore, ObjectMeta, StoreError, key::Key},
+};
+use futures_util::TryStreamExt;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Segments before the newest one that are listed again: archivers store some out of order.
+const TAIL_SEGMENTS: usize = 64;
+
+/// How much is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything.
+    Everything,
+    /// The end of the log.
+    Log,
+    /// The end of the log and the files of base backups.
+    LogAndBackups,
+}
+
+/// The listing of one repository in one store.
+#[derive(Debug, Default)]
+pub struct Listing {
+    known: Option<Arc<Repository>>,
+}
+
+impl Listing {
+    /// Brings the listing up to date and gives it. The first time everything is listed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the listing stays as it was.
+    pub async fn refresh(
+        &mut self,
+        store: &dyn BlobStore,
+        place: &BackupPlace,
+        extent: Extent,
+    ) -> Result<Arc<Repository>, StoreError> {
+        let BackupFormat::PgBackRest { stanza } = &place.format;
+        let (archive, backup) = (format!("archive/{stanza}"), format!("backup/{stanza}"));
+        let mut parts: Vec<(String, String)> = Vec::new();
+        match (&self.known, extent) {
+            (None, _) | (_, Extent::Everything) => {
+                parts.push((archive, String::new()));
+                parts.push((backup, String::new()));
+            }
+            (Some(known), Extent::Log | Extent::LogAndBackups) => {
+                parts.push((archive, tail(known)));
+                if extent == Extent::LogAndBackups {
+                    parts.push((backup, String::new()));
+                }
+            }
+        }
+        let mut listed = Vec::new();
+        for (part, after) in parts {
+            let found = list(store, place, &part, &after).await?;
+            listed.push((part, after, found));
+        }
+        let mut known = self.known.take().unwrap_or_default();
+        for (part, after, found) in listed {
+            let differs = known.differs(&part, &after, &found);
+            if differs {
+                Arc::make_mut(&mut known).replace(stanza, &part, &after, found);
+            }
+        }
+        self.known = Some(known.clone());
+        Ok(known)
+    }
+}
+
+/// The key behind which new segments are stored.
+fn tail(known: &Repository) -> String {
+    let newest = known.archives.values().next_back();
+    let segment = newest.and_then(|archive| {
+        let at = archive.segments.len().checked_sub(TAIL_SEGMENTS)?;
+        archive.segments.values().nth(at)
+    });
+    segment.map_or_else(String::new, |segment| segment.key.clone())
+}
+
+async fn list(
+    store: &dyn BlobStore,
+    place: &BackupPlace,
+    part: &str,
+    after: &str,
+) -> Result<BTreeMap<String, Found>, StoreError> {
+    let Ok(prefix) = place.prefix.join(part) else { return Ok(BTreeMap::new()) };
+    let after: Option<Key> = (!after.is_empty()).then(|| place.prefix.join(after).ok()).flatten();
+    let listed: Vec<ObjectMeta> = store.list(&prefix, after.as_ref()).try_collect().await?;
+    let found = listed.into_iter().filter_map(|meta| {
+        let key = meta.key.below(&place.prefix)?.to_owned();
+        let found =
+            Found { size_bytes: meta.size_bytes, modified_at: meta.modified_at, etag: meta.etag };
+        Some((key, found))
+    });
+    Ok(found.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{PutMode, body_of, memory::MemoryStore};
+    use bytes::Bytes;
+
+    fn place() -> BackupPlace {
+        BackupPlace {
+            format: BackupFormat::PgBackRest { stanza: "m".to_owned() },
+            prefix: Key::parse("repo").unwrap(),
+        }
+    }
+
+    fn segment(number: u32) -> String {
+        let name = format!("00000001000000{:02X}000000{:02X}", number / 256, number % 256);
+        format!("archive/m/15-1/{}/{name}-{}.zst", &name[..16], "a".repeat(40))
+    }
+
+    async fn put(store: &MemoryStore, key: &str) {
+        let key = Key::parse(&format!("repo/{key}")).unwrap();
+        let body = body_of(Bytes::from_static(b"x"));
+        store.put(&key, 1, &BTreeMap::new(), body, PutMode::Replace).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_log_is_enough_until_everything_is_asked_for() {
+        let (store, place) = (MemoryStore::new(), place());
+        for number in 0..200 {
+            put(&store, &segment(number)).await;
+        }
+        let data = "backup/m/20261123-075157F/pg_data/a";
+        put(&store, data).await;
+        let mut listing = Listing::default();
+        let first = listing.refresh(&store, &place, Extent::Log).await.unwrap();
+        assert_eq!(first.objects.len(), 201, "the first time everything is listed");
+        let unchanged = listing.refresh(&store, &place, Extent::Log).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &unchanged), "nothing was copied");
+        let generation = first.archives["15-1"].generation;
+
+        put(&store, &segment(200)).await;
+        put(&store, "backup/m/20261123-075157F/pg_data/b").await;
+        let old = Key::parse(&format!("repo/{}", segment(3))).unwrap();
+        store.delete(&old).await.unwrap();
+        let late = Key::parse(&format!("repo/{}", segment(190))).unwrap();
+        store.delete(&late).await.unwrap();
+
+        let log = listing.refresh(&store, &place, Extent::Log).await.unwrap();
+        assert_eq!(log.objects.len(), 201, "one came, one of the last went");
+        assert!(log.archives["15-1"].generation > generation);
+        assert!(!log.archives["15-1"].segments.contains_key("0000000100000000000000BE"));
+        let backups = listing.refresh(&store, &place, Extent::LogAndBackups).await.unwrap();
+        assert_eq!(backups.objects.len(), 202);
+        let all = listing.refresh(&store, &place, Extent::Everything).await.unwrap();
+        assert_eq!(all.objects.len(), 201, "the old one is missed");
+        assert_eq!(all.archives["15-1"].segments.len(), 199);
+    }
+}

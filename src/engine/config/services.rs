@@ -1,0 +1,145 @@
+//! The services of a configuration.
+
+use crate::{
+    domain::{
+        cloud::CloudName,
+        ids::{ProjectName, ServiceId, ServiceName},
+    },
+    engine::config::{
+        BackupSettings, RetentionSettings, ServiceSettings,
+        check::Checker,
+        file::{BackupTable, RegionTable, ServiceTable},
+    },
+    layout::{BackupFormat, BackupPlace},
+    store::key::Key,
+};
+use std::{collections::BTreeMap, time::Duration};
+use toml::Spanned;
+
+/// Types that this engine can replicate.
+const TYPES_WITH_BACKUP: &[&str] = &["pg"];
+const EXPIRED_AFTER: Duration = Duration::from_secs(7 * 86_400);
+const KEEP_RESTORABLE: usize = 2;
+
+impl Checker<'_> {
+    pub(super) fn services(
+        &mut self,
+        written: &[ServiceTable],
+        regions: &[RegionTable],
+    ) -> Vec<ServiceSettings> {
+        let mut services: Vec<ServiceSettings> = Vec::new();
+        let mut taken: BTreeMap<ServiceId, ()> = BTreeMap::new();
+        for service in written {
+            let Some(checked) = self.service(service, regions) else { continue };
+            if taken.insert(checked.id.clone(), ()).is_some() {
+                let what = format!("service {} is there twice; remove one", checked.id);
+                self.mistake(service.name.span().start, what);
+                continue;
+            }
+            services.push(checked);
+        }
+        self.places(&services, written);
+        services
+    }
+
+    /// Two services may not have their backups in one place: each would take the other's for its own.
+    fn places(&mut self, services: &[ServiceSettings], written: &[ServiceTable]) {
+        let mut taken: BTreeMap<String, &ServiceId> = BTreeMap::new();
+        for service in services {
+            let Some(backup) = &service.backup else { continue };
+            let place = format!("{:?} {:?}", service.cloud, backup.primary);
+            if let Some(other) = taken.insert(place, &service.id) {
+                let what = format!("{} and {other} have the same backups; correct one", service.id);
+                let table = written.iter().find(|table| {
+                    table.name.get_ref() == service.id.service.as_str()
+                        && table.project.get_ref() == service.id.project.as_str()
+                });
+                self.mistake(table.map_or(0, |table| table.name.span().start), what);
+            }
+        }
+    }
+
+    fn service(
+        &mut self,
+        written: &ServiceTable,
+        regions: &[RegionTable],
+    ) -> Option<ServiceSettings> {
+        let project = self
+            .violation(written.project.span().start, ProjectName::parse(written.project.get_ref()));
+        let name =
+            self.violation(written.name.span().start, ServiceName::parse(written.name.get_ref()));
+        let at = written.cloud.span().start;
+        let cloud = self.violation(at, CloudName::parse(written.cloud.get_ref()));
+        let known = regions.iter().any(|r| r.cloud.get_ref() == written.cloud.get_ref());
+        if cloud.is_some() && !known {
+            let what = format!(
+                "cloud {} is none of the regions; add a [[region]] with its store",
+                written.cloud.get_ref()
+            );
+            self.mistake(at, what);
+        }
+        let id = ServiceId { project: project?, service: name? };
+        let service_type = written.service_type.get_ref().clone();
+        let at = written.service_type.span().start;
+        let replicable = TYPES_WITH_BACKUP.contains(&service_type.as_str());
+        let backup = match &written.backup {
+            Some(backup) if replicable => Some(self.backup(&id, backup)?),
+            Some(_) => {
+                let what = format!(
+                    "this engine replicates backups of services of type pg only; remove `backup` \
+                     from the service of type {service_type}"
+                );
+                self.mistake(at, what);
+                None
+            }
+            None if replicable => {
+                let what = "a service of type pg needs a `backup`, such as backup = { format = \
+                            \"pgbackrest\", stanza = \"main\", path = \"pgbackrest\" }";
+                self.mistake(at, what.to_owned());
+                None
+            }
+            None => None,
+        };
+        let copy_retention = written.copy_retention.as_ref().map(|table| RetentionSettings {
+            expired_after: self.period(Some(&table.expired_after), EXPIRED_AFTER),
+            keep_restorable: table.keep_restorable.unwrap_or(KEEP_RESTORABLE),
+        });
+        let (cloud, plan) = (cloud?, written.plan.clone());
+        Some(ServiceSettings { id, service_type, cloud, plan, backup, copy_retention })
+    }
+
+    fn backup(&mut self, id: &ServiceId, written: &BackupTable) -> Option<BackupSettings> {
+        let format = written.format.get_ref();
+        if format != "pgbackrest" {
+            let what = format!("`{format}` is no backup format of this engine; use \"pgbackrest\"");
+            self.mistake(written.format.span().start, what);
+            return None;
+        }
+        let Some(stanza) = &written.stanza else {
+            let what = "the format pgbackrest needs the name of the stanza: stanza = \"main\"";
+            self.mistake(written.format.span().start, what.to_owned());
+            return None;
+        };
+        let plain = |text: &str| !text.is_empty() && !text.contains('/');
+        if !plain(stanza.get_ref()) || Key::parse(stanza.get_ref()).is_err() {
+            let what = format!("`{}` is not the name of a stanza", stanza.get_ref());
+            self.mistake(stanza.span().start, what);
+        }
+        let format = BackupFormat::PgBackRest { stanza: stanza.get_ref().clone() };
+        let primary = self.prefix(&written.path)?;
+        let copy = match &written.copy_path {
+            Some(path) => self.prefix(path)?,
+            None => Key::parse(&id.to_string()).ok()?,
+        };
+        Some(BackupSettings {
+            primary: BackupPlace { format: format.clone(), prefix: primary },
+            copy: BackupPlace { format, prefix: copy },
+        })
+    }
+
+    fn prefix(&mut self, written: &Spanned<String>) -> Option<Key> {
+        let path = written.get_ref().trim_matches('/');
+        let parsed = Key::parse(path);
+        parsed.map_err(|error| self.mistake(written.span().start, error.to_string())).ok()
+    }
+}

@@ -1,0 +1,170 @@
+//! What may be removed from a copy: backups that its catalogue does not list any more, and the log
+//! that nothing needs.
+//!
+//! Only asked for explicitly, only after a grace time, never below a number of restorable backups, and
+//! never because something is missing in the primary: what counts is the catalogue that the copy itself
+//! has published. The marker goes first, then files that no kept backup refers to, the log last.
+
+use crate::{
+    engine::catalog::{RegionCatalog, observe::Look, repository::Repository},
+    layout::pgbackrest::{
+        keys::{self, Role, position},
+        manifest::Manifest,
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// How long expired backups stay in a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Grace time after a backup has left the copy's catalogue.
+    pub expired_after: TimeDelta,
+    /// Restorable backups that the catalogue must list before anything is removed.
+    pub keep_restorable: usize,
+}
+
+/// A backup in the copy that its catalogue does not list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Label.
+    pub label: String,
+    /// When it was first seen so.
+    pub since: DateTime<Utc>,
+    /// Its manifest, where it can still be read.
+    pub manifest: Option<Arc<Manifest>>,
+}
+
+/// What is removed, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// Manifests: without them nobody takes the backup for one.
+    pub markers: Vec<String>,
+    /// Files of those backups that nothing else needs.
+    pub files: Vec<String>,
+    /// Segments before everything that is kept, oldest first.
+    pub log: Vec<String>,
+    /// Why nothing is removed although something has expired, for people.
+    pub held: Option<String>,
+}
+
+impl PrunePlan {
+    /// Whether there is nothing to remove.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.markers.is_empty() && self.files.is_empty() && self.log.is_empty()
+    }
+}
+
+/// The labels of backups that lie in the copy without being listed, neither by its own catalogue nor
+/// by the primary's, whose files may be on their way.
+#[must_use]
+pub fn unlisted(stanza: &str, source: &Look, target: &Look) -> BTreeSet<String> {
+    let labels = target.repository.objects.keys().filter_map(|key| match keys::role(stanza, key) {
+        Role::Data { label } | Role::Manifest { label, .. } => Some(label),
+        Role::ArchiveInfo
+        | Role::History { .. }
+        | Role::Segment { .. }
+        | Role::BackupLabel
+        | Role::BackupHistory
+        | Role::BackupInfo { .. }
+        | Role::Other => None,
+    });
+    labels
+        .filter(|label| target.info.backup(label).is_none() && source.info.backup(label).is_none())
+        .collect()
+}
+
+/// Plans what to remove. `expired` are all backups of [`unlisted`].
+#[must_use]
+pub fn plan(
+    stanza: &str,
+    target: &Look,
+    catalog: &RegionCatalog,
+    expired: &[Expired],
+    retention: Retention,
+    now: DateTime<Utc>,
+) -> PrunePlan {
+    let (over, kept): (Vec<&Expired>, Vec<&Expired>) =
+        expired.iter().partition(|backup| now - backup.since >= retention.expired_after);
+    let held = |why: String| PrunePlan { held: Some(why), ..PrunePlan::default() };
+    let restorable = catalog.backups.iter().filter(|backup| backup.range.is_some()).count();
+    let wanted = retention.keep_restorable.max(1);
+    if restorable < wanted {
+        if over.is_empty() {
+            return PrunePlan::default();
+        }
+        return held(format!(
+            "nothing is removed: {restorable} backups are restorable, {wanted} are to be kept"
+        ));
+    }
+    // What is needed must be known wholly before anything is taken for unneeded.
+    let mut needed: BTreeSet<&str> = BTreeSet::new();
+    for backup in &target.info.backups {
+        match target.manifests.get(&backup.label) {
+            Some(Ok(manifest)) => needed.extend(manifest.objects.keys().map(String::as_str)),
+            Some(Err(_)) | None => {
+                let label = &backup.label;
+                return held(format!("nothing is removed: the manifest of {label} cannot be read"));
+            }
+        }
+    }
+    let known = kept.iter().filter_map(|backup| backup.manifest.as_ref());
+    needed.extend(known.flat_map(|manifest| manifest.objects.keys().map(String::as_str)));
+    let mut plan = PrunePlan::default();
+    let labels: BTreeSet<&str> = over.iter().map(|backup| backup.label.as_str()).collect();
+    for key in target.repository.objects.keys() {
+        match keys::role(stanza, key) {
+            Role::Manifest { label, .. } if labels.contains(label.as_str()) => {
+                plan.markers.push(key.clone());
+            }
+            Role::Data { label }
+                if labels.contains(label.as_str()) && !needed.contains(key.as_str()) =>
+            {
+                plan.files.push(key.clone());
+            }
+            Role::Manifest { .. }
+            | Role::Data { .. }
+            | Role::ArchiveInfo
+            | Role::History { .. }
+            | Role::Segment { .. }
+            | Role::BackupLabel
+            | Role::BackupHistory
+            | Role::BackupInfo { .. }
+            | Role::Other => {}
+        }
+    }
+    plan.log = unneeded_log(&target.repository, target, &kept);
+    plan
+}
+
+/// Segments before the start of every kept backup of their cluster. None where a start is not known.
+fn unneeded_log(repository: &Repository, target: &Look, kept: &[&Expired]) -> Vec<String> {
+    let mut first: BTreeMap<String, &str> = BTreeMap::new();
+    let mut keep_from = |archive: String, start| {
+        let known = first.entry(archive).or_insert(start);
+        if position(start) < position(known) {
+            *known = start;
+        }
+    };
+    for backup in &target.info.backups {
+        let Some(archive) = target.info.archive_of(backup) else { return Vec::new() };
+        keep_from(archive, backup.archive_start.as_str());
+    }
+    for backup in kept {
+        let place = backup.manifest.as_ref().and_then(|manifest| manifest.log.as_ref());
+        // Without it nobody knows how far back its log is needed.
+        let Some(log) = place else { return Vec::new() };
+        keep_from(log.archive.clone(), log.start.as_str());
+    }
+    let mut unneeded = Vec::new();
+    for (name, start) in first {
+        let Some(archive) = repository.archives.get(&name) else { continue };
+        let before = archive.segments.iter().filter(|(n, _)| position(n) < position(start));
+        unneeded.extend(before.map(|(_, stored)| stored.key.clone()));
+    }
+    unneeded
+}
