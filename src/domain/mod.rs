@@ -17,6 +17,7 @@
 
 pub mod cloud;
 pub mod fork;
+pub mod hex;
 pub mod ids;
 pub mod lsn;
 pub mod recovery;

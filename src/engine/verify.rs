@@ -8,7 +8,7 @@
 //! Nothing is written. A running engine repairs what it finds missing or of a wrong size by itself.
 
 use crate::{
-    domain::{cloud::CloudName, ids::ServiceId, window::RestoreWindow},
+    domain::{cloud::CloudName, hex, ids::ServiceId, window::RestoreWindow},
     engine::{
         catalog::{
             build::{self, Evidence},
@@ -294,12 +294,7 @@ impl PartHasher {
     fn finish(self) -> Vec<Option<String>> {
         let end = self.at;
         let sums = self.parts.into_iter().map(|(offset, size, hash)| {
-            (offset + size <= end).then(|| {
-                hash.finalize().iter().fold(String::with_capacity(40), |mut text, byte| {
-                    write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-                    text
-                })
-            })
+            (offset + size <= end).then(|| hex::lower(&hash.finalize()))
         });
         sums.collect()
     }

@@ -1,11 +1,8 @@
 //! Takes the compression off a segment, with a hard limit on what comes out.
 
-use crate::domain::{lsn::SegmentSize, recovery::Codec};
+use crate::domain::{hex, lsn::SegmentSize, recovery::Codec};
 use sha1::{Digest, Sha1};
-use std::{
-    fmt::Write as _,
-    io::{self, Read},
-};
+use std::io::{self, Read};
 
 /// Largest segment, in bytes.
 const BYTES_MAX: u64 = 1 << 30;
@@ -98,10 +95,7 @@ pub fn check_sha1(plain: &[u8], expected: &str) -> Result<(), DecodeError> {
 /// SHA-1 in lower-case hexadecimal digits.
 #[must_use]
 pub fn sha1_hex(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().fold(String::with_capacity(40), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
+    hex::lower(&Sha1::digest(bytes))
 }
 
 #[cfg(test)]

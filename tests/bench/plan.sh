@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Compares `terraform plan` of 1,000 aiven_service_backup_region with 1,000 terraform_data, in turns in
-# one run, and reports the plugin's peak memory. The limits are checked: ratio 2.5, memory 40 MB.
+# one run, and reports the plugin's peak memory. Then the same with a refresh of what was applied: 600
+# backup regions and 400 restore windows against 1,000 terraform_data, with the requests that it takes.
+# The limits are checked: ratio 2.5, memory 40 MB, no more requests than services plus a constant.
 # usage: plan.sh DIRECTORY_WITH_RELEASE_BINARIES
 set -euo pipefail
 bin=$1
@@ -25,6 +27,7 @@ port=$(shuf -i 45000-49999 -n 1)
 [engine]
 listen = "127.0.0.1:$port"
 data_dir = "$root/engine"
+poll_interval = "30s"
 [[token]]
 name = "bench"
 sha256 = "$(printf %s "$token" | sha256sum | cut -d' ' -f1)"
@@ -47,7 +50,7 @@ backup = { format = "pgbackrest", stanza = "svc-$i", path = "pgbackrest" }
 CONF
   done
 } > "$root/btar.toml"
-"$root/btar" serve --config "$root/btar.toml" >"$root/engine.log" 2>&1 &
+BTAR_LOG=info,btar=debug "$root/btar" serve --config "$root/btar.toml" >"$root/engine.log" 2>&1 &
 engine=$!
 for _ in $(seq 100); do
   curl -fsS -o /dev/null "http://127.0.0.1:$port/v1/clouds" 2>/dev/null && break
@@ -124,3 +127,56 @@ echo "ratio $ratio (limit $ratio_max); peak memory of the plugin $((peak / 1024)
 awk -v r="$ratio" -v m="$ratio_max" 'BEGIN { exit !(r <= m) }' || { echo "too slow" >&2; exit 1; }
 [ "$peak" -gt 0 ] || { echo "the plugin's memory was not seen" >&2; exit 1; }
 [ "$peak" -le "$memory_max_kb" ] || { echo "too much memory" >&2; exit 1; }
+
+# With a refresh, and mixed.
+services=600 requests_rest=20
+cat > "$root/ours/main.tf" <<CONF
+terraform {
+  required_providers {
+    btar = { source = "btar/btar" }
+  }
+}
+provider "btar" {
+  api_url = "http://127.0.0.1:$port"
+}
+resource "aiven_service_backup_region" "all" {
+  provider            = btar
+  count               = $services
+  project             = "bench"
+  service_name        = "svc-\${count.index}"
+  region              = "aws-eu-central-1"
+  deletion_protection = false
+}
+data "aiven_restore_window" "all" {
+  provider     = btar
+  count        = $((count - services))
+  project      = "bench"
+  service_name = "svc-\${count.index}"
+  region       = "aws-eu-central-1"
+}
+CONF
+for which in ours theirs; do
+  (cd "$root/$which" && "$tf" apply -auto-approve -input=false -no-color >apply.log 2>&1) || {
+    tail -n 20 "$root/$which/apply.log"
+    exit 1
+  }
+  plan "$which" # Warm-up, discarded.
+done
+grep -q 'No changes' "$root/ours/plan.log" || { tail "$root/ours/plan.log"; exit 1; }
+requests() { grep -c 'a request' "$root/engine.log"; }
+before=$(requests)
+plan ours
+asked=$(($(requests) - before))
+ours=() theirs=()
+for _ in $(seq $rounds); do
+  ours+=("$(timed ours)")
+  theirs+=("$(timed theirs)")
+done
+a=$(median "${ours[@]}") b=$(median "${theirs[@]}")
+ratio=$(awk -v a="$a" -v b="$b" 'BEGIN { printf "%.2f", a / b }')
+echo "refreshing plan of $services backup regions and $((count - services)) windows: $a ms (median of $rounds: ${ours[*]})"
+echo "refreshing plan of $count terraform_data: $b ms (median of $rounds: ${theirs[*]})"
+echo "ratio $ratio (limit $ratio_max); $asked requests for $services services (limit $((services + requests_rest)))"
+awk -v r="$ratio" -v m="$ratio_max" 'BEGIN { exit !(r <= m) }' || { echo "too slow" >&2; exit 1; }
+[ "$asked" -gt 0 ] || { echo "the requests were not seen" >&2; exit 1; }
+[ "$asked" -le $((services + requests_rest)) ] || { echo "too many requests" >&2; exit 1; }

@@ -1,8 +1,8 @@
 //! The text files of a repository: sections, `key=JSON` lines and a checksum over both.
 
+use crate::domain::hex;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
-use std::fmt::Write as _;
 
 /// Encrypted repositories begin every file with this (OpenSSL's salted format).
 const SALTED: &[u8] = b"Salted__";
@@ -131,10 +131,7 @@ impl<'a> Checksum<'a> {
 
     fn finish(mut self) -> String {
         self.hash.update(b"}}");
-        self.hash.finalize().iter().fold(String::with_capacity(40), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        })
+        hex::lower(&self.hash.finalize())
     }
 }
 
