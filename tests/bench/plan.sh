@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares `terraform plan` of 1,000 aiven_service_backup_region with 1,000 terraform_data, in turns in
 # one run, and reports the plugin's peak memory. Then the same with a refresh of what was applied: 600
-# backup regions and 400 restore windows against 1,000 terraform_data, with the requests that it takes.
+# backup regions and 400 lists of backups against 1,000 terraform_data, with the requests that it takes.
 # The limits are checked: ratio 2.5, memory 40 MB, no more requests than services plus a constant.
 # usage: plan.sh DIRECTORY_WITH_RELEASE_BINARIES
 set -euo pipefail
@@ -147,12 +147,11 @@ resource "aiven_service_backup_region" "all" {
   region              = "aws-eu-central-1"
   deletion_protection = false
 }
-data "aiven_restore_window" "all" {
+data "aiven_service_backups" "all" {
   provider     = btar
   count        = $((count - services))
   project      = "bench"
   service_name = "svc-\${count.index}"
-  region       = "aws-eu-central-1"
 }
 CONF
 for which in ours theirs; do
@@ -174,7 +173,7 @@ for _ in $(seq $rounds); do
 done
 a=$(median "${ours[@]}") b=$(median "${theirs[@]}")
 ratio=$(awk -v a="$a" -v b="$b" 'BEGIN { printf "%.2f", a / b }')
-echo "refreshing plan of $services backup regions and $((count - services)) windows: $a ms (median of $rounds: ${ours[*]})"
+echo "refreshing plan of $services backup regions and $((count - services)) lists of backups: $a ms (median of $rounds: ${ours[*]})"
 echo "refreshing plan of $count terraform_data: $b ms (median of $rounds: ${theirs[*]})"
 echo "ratio $ratio (limit $ratio_max); $asked requests for $services services (limit $((services + requests_rest)))"
 awk -v r="$ratio" -v m="$ratio_max" 'BEGIN { exit !(r <= m) }' || { echo "too slow" >&2; exit 1; }
