@@ -320,7 +320,8 @@ fn remove_staged(fork: &StoredFork) {
     }
 }
 
-fn site(fork: &StoredFork) -> ForkSite {
+/// Where a fork lives.
+pub(super) fn site(fork: &StoredFork) -> ForkSite {
     ForkSite {
         dir: fork.dir.clone(),
         socket_dir: fork.socket_dir.clone(),

@@ -59,8 +59,7 @@ done
 
 "$here/../../.ci/install-provider" "$bin/terraform-provider-btar" "$root/mirror"
 printf 'provider_installation {\n  filesystem_mirror {\n    path = "%s"\n  }\n}\n' "$root/mirror" > "$root/rc"
-export TF_CLI_CONFIG_FILE=$root/rc AIVEN_TOKEN=$token CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
-cat > "$root/ours/main.tf" <<CONF
+cat > "$root/ours/provider.tf" <<CONF
 terraform {
   required_providers {
     btar = { source = "btar/btar" }
@@ -69,6 +68,9 @@ terraform {
 provider "btar" {
   api_url = "http://127.0.0.1:$port"
 }
+CONF
+export TF_CLI_CONFIG_FILE=$root/rc AIVEN_TOKEN=$token CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
+cat > "$root/ours/main.tf" <<CONF
 resource "aiven_service_backup_region" "all" {
   provider     = btar
   count        = $count
@@ -131,14 +133,6 @@ awk -v r="$ratio" -v m="$ratio_max" 'BEGIN { exit !(r <= m) }' || { echo "too sl
 # With a refresh, and mixed.
 services=600 requests_rest=20
 cat > "$root/ours/main.tf" <<CONF
-terraform {
-  required_providers {
-    btar = { source = "btar/btar" }
-  }
-}
-provider "btar" {
-  api_url = "http://127.0.0.1:$port"
-}
 resource "aiven_service_backup_region" "all" {
   provider            = btar
   count               = $services

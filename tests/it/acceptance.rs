@@ -109,16 +109,21 @@ fn both_ends_of_the_window_can_be_restored() {
     assert_eq!(world.rows(&world.wait_running("last")).0, last.rows + 10);
 }
 
-#[test]
-fn the_journey_through_terraform() {
-    let mut world = World::empty();
-    let dir = world.place.dir("source");
+/// A running source with 50 orders and a full backup in the primary region's store.
+fn backed_up_source(world: &World) -> Source {
     let repository = world.store("aws-eu-west-1").join("pgbackrest");
     std::fs::create_dir(&repository).unwrap();
     crate::support::give(&repository);
-    let source = Source::start(&dir, &repository);
+    let source = Source::start(&world.place.dir("source"), &repository);
     source.insert(50);
     source.pgbackrest("--type=full backup");
+    source
+}
+
+#[test]
+fn the_journey_through_terraform() {
+    let mut world = World::empty();
+    let source = backed_up_source(&world);
     world.start();
 
     let module_dir = Module::new(&world.url, &module(None));
@@ -163,13 +168,7 @@ fn the_journey_through_terraform() {
 fn expired_backups_leave_the_copy_and_the_rest_is_still_restored_by_the_tool() {
     let mut world = World::empty();
     world.retention("copy_retention = { expired_after = \"1s\", keep_restorable = 1 }");
-    let dir = world.place.dir("source");
-    let repository = world.store("aws-eu-west-1").join("pgbackrest");
-    std::fs::create_dir(&repository).unwrap();
-    crate::support::give(&repository);
-    let source = Source::start(&dir, &repository);
-    source.insert(50);
-    source.pgbackrest("--type=full backup");
+    let source = backed_up_source(&world);
     world.start();
     world.enable();
     let labels = |world: &World| -> Vec<String> {

@@ -17,7 +17,8 @@ use crate::{
         catalog::recover,
         config::{BackupSettings, ServiceSettings},
         error::{AppError, chain},
-        fork::{ForkSite, runner},
+        fork::runner,
+        fork_jobs,
         state::forks::StoredFork,
     },
 };
@@ -48,18 +49,12 @@ impl App {
         let store = self.stores.get(&region).cloned().ok_or_else(|| without_store(&region))?;
         let recovery = self.recovery(&source.id, &region, target).await?;
         let fork = self.new_fork(id, source, backup, region, &create, recovery)?;
-        let site = ForkSite {
-            dir: fork.dir.clone(),
-            socket_dir: fork.socket_dir.clone(),
-            host: fork.host.clone(),
-            port: fork.port,
-        };
         let mut reserve = self.settings.forks.disk_reserve_bytes;
         if store.local_root().is_none() {
             // The objects are brought here first; compressed or not, they are no larger than this.
             reserve = reserve.saturating_add(fork.recovery.restored_bytes);
         }
-        runner::preflight(&site, &fork.recovery, reserve)
+        runner::preflight(&fork_jobs::site(&fork), &fork.recovery, reserve)
             .map_err(|error| AppError::refused("fork_not_possible", chain(&error)))?;
         let name = fork.id.service.to_string();
         self.forks.add(fork, store)?;

@@ -6,13 +6,14 @@
 
 use crate::{
     domain::{lsn::Segment, recovery::Codec},
-    engine::fork::fetch_plan::{Absent, Answer, FetchPlan, StoredObject},
+    engine::{
+        error::chain,
+        fork::fetch_plan::{Absent, Answer, FetchPlan, StoredObject},
+    },
     store::{key::Key, local::LocalStore, read_all},
     wal::{decode, page::PageHeader},
 };
 use std::{
-    error::Error,
-    fmt::Write as _,
     fs,
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
@@ -113,9 +114,9 @@ fn segment_of(
     segment: Segment,
 ) -> Result<Vec<u8>, String> {
     let packed = load(plan, object, OBJECT_BYTES_MAX)?;
-    let bytes = decode::decode(Codec::from(object.codec), &packed).map_err(|e| explain(&e))?;
+    let bytes = decode::decode(Codec::from(object.codec), &packed).map_err(|e| chain(&e))?;
     if let Some(expected) = &object.sha1 {
-        decode::check_sha1(&bytes, expected).map_err(|e| explain(&e))?;
+        decode::check_sha1(&bytes, expected).map_err(|e| chain(&e))?;
     }
     check_header(plan, segment, &bytes)?;
     Ok(bytes)
@@ -155,7 +156,7 @@ fn load(plan: &FetchPlan, object: &StoredObject, limit: u64) -> Result<Vec<u8>, 
         .build()
         .map_err(|error| format!("starting the runtime failed: {error}"))?;
     let (meta, bytes) =
-        runtime.block_on(read_all(&store, &key, limit)).map_err(|error| explain(&error))?;
+        runtime.block_on(read_all(&store, &key, limit)).map_err(|error| chain(&error))?;
     if meta.size_bytes != object.size_bytes {
         return Err(format!(
             "object {key} has {} bytes, the plan says {}: it is truncated or damaged",
@@ -186,17 +187,6 @@ fn deliver(bytes: &[u8], destination: &Path) -> Result<(), String> {
         let _ = fs::remove_file(&staged);
         format!("writing {} failed: {error}", destination.display())
     })
-}
-
-/// An error with its causes, in one line.
-fn explain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        write!(text, ": {inner}").expect("writing to a string cannot fail");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -42,8 +42,6 @@ pub struct Progress {
     pub total_bytes: AtomicU64,
     /// Bytes of those that are done.
     pub done_bytes: AtomicU64,
-    /// Objects that are done.
-    pub done_objects: AtomicU64,
 }
 
 /// A step failed.
@@ -143,7 +141,6 @@ async fn run(
     }
     take(sides, step).await?;
     progress.done_bytes.fetch_add(step.size_bytes(), Ordering::Relaxed);
-    progress.done_objects.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 

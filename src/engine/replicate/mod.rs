@@ -103,7 +103,7 @@ mod tests {
             self.put(&format!("backup/m/{FULL}/pg_data/a"), "aaaa").await;
             self.put(&format!("backup/m/{FULL}/pg_data/empty"), "").await;
             self.manifest(FULL, "pg_data/a={\"size\":4}\npg_data/empty={\"size\":0}\n").await;
-            let mut listed = listed(FULL, 2, 1000);
+            let mut listed = listed_line(FULL, 2, 1000);
             if both {
                 self.put(&format!("backup/m/{INCREMENTAL}/pg_data/b"), "bb").await;
                 let files = format!(
@@ -176,10 +176,6 @@ mod tests {
                 assert!(parents.into_iter().all(|p| target.info.backup(p).is_some()), "{when}");
             }
         }
-    }
-
-    fn listed(label: &str, segment: u32, at: u64) -> String {
-        listed_line(label, segment, at)
     }
 
     fn listed_line(label: &str, segment: u32, at: u64) -> String {
@@ -285,7 +281,7 @@ mod tests {
         let pair = Pair::new();
         pair.write(true).await;
         while pair.pass().await {}
-        pair.catalogue(&listed(FULL, 2, 1000)).await;
+        pair.catalogue(&listed_line(FULL, 2, 1000)).await;
         assert!(!pair.pass().await);
         let problems = pair.plan().await.problems;
         assert!(problems.iter().any(|p| p.contains("as new as")), "{problems:?}");
