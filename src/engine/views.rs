@@ -3,7 +3,11 @@
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId},
     engine::{
-        catalog::{CatalogBackup, RegionCatalog},
+        catalog::{
+            CatalogBackup, RegionCatalog,
+            build::{self, Evidence},
+            observe::Look,
+        },
         replicate::execute::Progress,
     },
 };
@@ -54,6 +58,21 @@ pub struct RegionView {
     pub lag_seconds: Option<u64>,
     /// How far the copying of base backups is.
     pub copying: Option<Arc<Progress>>,
+}
+
+impl PrimaryView {
+    /// The primary's backups, judged by their objects; its log is not read.
+    #[must_use]
+    pub fn of(look: &Look, now: DateTime<Utc>) -> Self {
+        let catalog = build::build(Evidence {
+            repository: &look.repository,
+            info: &look.info,
+            manifests: &look.manifests,
+            runs: &BTreeMap::new(),
+            problems: Vec::new(),
+        });
+        Self { backups: catalog.backups, error: None, seen_at: Some(now) }
+    }
 }
 
 impl Views {

@@ -175,12 +175,20 @@ impl Reader {
         Ok(look)
     }
 
-    /// Looks, follows and proves the log behind every backup, and judges.
+    /// Looks, and judges what is seen.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub async fn observe(&mut self, extent: Extent) -> Result<Observed, StoreError> {
         let look = self.look(extent).await?;
+        self.judge(look).await
+    }
+
+    /// Follows and proves the log behind every backup of a look of this reader, and judges.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn judge(&mut self, look: Look) -> Result<Observed, StoreError> {
         self.runs.retain(|label, _| look.info.backup(label).is_some());
         let mut runs = BTreeMap::new();
         for backup in &look.info.backups {

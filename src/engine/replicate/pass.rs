@@ -4,13 +4,12 @@
 //!    in the newer listing, and never taken for missing in the older one.
 //! 2. The log is copied at once. Base backups are copied beside it by a task of their own, one for
 //!    each region, which a later pass finds finished.
-//! 3. Each target is looked at again: what is published was seen in the copy.
+//! 3. A target that was written to is looked at again: what is published was seen in the copy.
 
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreRange},
     engine::{
         catalog::{
-            build::{self, Evidence},
             listing::Extent,
             observe::{Look, Observed, Reader},
         },
@@ -104,6 +103,14 @@ pub(super) struct DataLane {
     pub(super) described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
 }
 
+/// What came of copying.
+struct Copied {
+    /// Whether another pass should follow at once.
+    again: bool,
+    /// The look that was planned with, when no log was written since.
+    still_true: Option<Look>,
+}
+
 impl Target {
     /// Whether files of base backups are being copied.
     pub(super) async fn is_copying(&self) -> bool {
@@ -174,12 +181,18 @@ impl Replicator {
         for (cloud, look) in looks {
             let target = &self.targets[cloud];
             let mut problems = Vec::new();
-            if let (Some((reader, source)), Ok(look)) = (&source, look) {
-                let sides = sides(reader, target).await;
-                worked |= self.copy(target, sides, source, look, &mut problems).await;
-            }
+            let seen = match (&source, look) {
+                (Some((reader, source)), Ok(look)) => {
+                    let sides = sides(reader, target).await;
+                    let copied = self.copy(target, sides, source, look, &mut problems).await;
+                    worked |= copied.again;
+                    Ok(copied.still_true)
+                }
+                (None, Ok(look)) => Ok(Some(look)),
+                (_, Err(error)) => Err(error),
+            };
             let source = source.as_ref().map(|(_, look)| look);
-            let observed = self.publish(cloud, target, source, problems).await;
+            let observed = self.publish(cloud, target, source, seen, problems).await;
             if let (true, Some(source), Some(observed)) = (full, source, observed) {
                 self.prune(cloud, target, source, &observed).await;
             }
@@ -220,7 +233,7 @@ impl Replicator {
         let look = source.lock().await.look(extent).await;
         let now = self.shared.clock.now();
         self.shared.views.update(&self.service.id, |view| match &look {
-            Ok(look) => view.primary = primary(look, now),
+            Ok(look) => view.primary = PrimaryView::of(look, now),
             Err(error) => view.primary.error = Some(chain(error)),
         });
         Some((source, look.ok()?))
@@ -234,17 +247,17 @@ impl Replicator {
         source: &Look,
         look: Look,
         problems: &mut Vec<String>,
-    ) -> bool {
+    ) -> Copied {
         let mut lane = target.data.lock().await;
         let plan = plan::plan(&sides.1, source, &look, &lane.damaged);
-        // The next look changes the kept listing in place when nobody else holds it.
-        drop(look);
+        // A look is given up before the next one, which then changes the kept listing in place.
+        let still_true = plan.log.is_empty().then_some(look);
         problems.extend(plan.problems);
-        let mut worked = !plan.log.is_empty();
+        let mut again = !plan.log.is_empty();
         let (progress, stop) = (Progress::default(), &self.shared.stop);
         let errors = execute(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop).await;
         self.report(&errors, problems);
-        worked &= errors.is_empty();
+        again &= errors.is_empty();
         if lane.task.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
             let finished = lane.task.take().expect("it was there a line ago").await;
             let errors = finished.unwrap_or_default();
@@ -252,13 +265,13 @@ impl Replicator {
             self.report(&errors, &mut lane.problems);
             // What it wrote is not in this plan's listing yet: the next pass plans with it.
             lane.relist = true;
-            worked |= errors.is_empty();
+            again |= errors.is_empty();
         } else if lane.task.is_none() && !plan.data.is_empty() {
             lane.stop = self.shared.stop.child_token();
             lane.task = Some(self.start(sides.0, plan.data, target, lane.stop.clone()));
         }
         problems.extend(lane.problems.iter().cloned());
-        worked
+        Copied { again, still_true }
     }
 
     fn start(
@@ -286,16 +299,23 @@ impl Replicator {
         }
     }
 
-    /// Looks at the copy and shows the result.
+    /// Judges what was seen of the copy, or looks at it again, and shows the result.
     async fn publish(
         &self,
         cloud: &CloudName,
         target: &Target,
         source: Option<&Look>,
+        seen: Result<Option<Look>, StoreError>,
         mut problems: Vec<String>,
     ) -> Option<Observed> {
-        let extent = target.extent(false).await;
-        let observed = target.reader.lock().await.observe(extent).await;
+        let observed = match seen {
+            Ok(Some(look)) => target.reader.lock().await.judge(look).await,
+            Ok(None) => {
+                let extent = target.extent(false).await;
+                target.reader.lock().await.observe(extent).await
+            }
+            Err(error) => Err(error),
+        };
         let now = self.shared.clock.now();
         problems.truncate(PROBLEMS_MAX);
         let observed = match observed {
@@ -369,16 +389,4 @@ async fn sides(source: &Mutex<Reader>, target: &Target) -> (Sides, String) {
         target_prefix: reader.place().prefix.clone(),
     };
     (sides, stanza.clone())
-}
-
-/// The primary's backups, judged by their objects; its log is not read.
-fn primary(look: &Look, now: DateTime<Utc>) -> PrimaryView {
-    let catalog = build::build(Evidence {
-        repository: &look.repository,
-        info: &look.info,
-        manifests: &look.manifests,
-        runs: &BTreeMap::new(),
-        problems: Vec::new(),
-    });
-    PrimaryView { backups: catalog.backups, error: None, seen_at: Some(now) }
 }
