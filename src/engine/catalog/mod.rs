@@ -1,7 +1,7 @@
 //! What a store holds of one service: its backups, which of them are restorable, and when to.
 //!
-//! 1. `observe` reads the small files and has `listing` list what can have changed; `repository` (pure)
-//!    sorts the listing.
+//! 1. `observe` has `files` read the small files and `listing` list what can have changed; `repository`
+//!    (pure) sorts the listing.
 //! 2. `runs` (pure) follows each backup's log by the names of its segments to the first gap.
 //! 3. `index` reads the segments of those runs that it has not read before, and proves them.
 //! 4. `build` (pure) says what is complete and what can be restored; `recover` works out one recovery.
@@ -9,6 +9,7 @@
 pub mod repository;
 
 pub mod build;
+pub mod files;
 pub mod index;
 pub mod listing;
 pub mod observe;

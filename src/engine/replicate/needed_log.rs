@@ -14,9 +14,9 @@ pub(super) struct NeededLog {
 impl NeededLog {
     pub(super) fn of(source: &Look, target: &Look) -> Self {
         let mut from: BTreeMap<String, String> = BTreeMap::new();
-        for info in [&source.info, &target.info] {
-            for backup in &info.backups {
-                let Some(archive) = info.archive_of(backup) else { continue };
+        for look in [source, target] {
+            for backup in &look.backups {
+                let Some(archive) = backup.archive.clone() else { continue };
                 let start = position(&backup.archive_start);
                 let known = from.entry(archive).or_insert_with(|| start.to_owned());
                 if start < known.as_str() {
