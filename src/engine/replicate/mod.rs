@@ -9,10 +9,12 @@ mod needed_log;
 pub mod plan;
 pub mod prune;
 
+pub mod copying;
 mod describe;
 pub mod execute;
 pub mod pass;
 mod retain;
+mod schedule;
 
 #[cfg(test)]
 mod tests {
