@@ -10,6 +10,7 @@ pub mod error;
 pub mod fork;
 pub mod fork_jobs;
 pub mod http;
+pub mod parts;
 pub mod privilege;
 pub mod replicate;
 pub mod serve;

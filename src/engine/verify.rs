@@ -8,7 +8,7 @@
 //! Nothing is written. A running engine repairs what it finds missing or of a wrong size by itself.
 
 use crate::{
-    domain::{cloud::CloudName, hex, ids::ServiceId, window::RestoreWindow},
+    domain::{cloud::CloudName, ids::ServiceId, window::RestoreWindow},
     engine::{
         catalog::{
             build::{self, Evidence},
@@ -19,6 +19,7 @@ use crate::{
         },
         config::Settings,
         error::chain,
+        parts::PartHasher,
     },
     layout::{
         BackupFormat, BackupPlace,
@@ -35,9 +36,7 @@ use crate::{
     },
     sys::clock::Clock,
 };
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use sha1::{Digest, Sha1};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -238,7 +237,7 @@ impl Sums<'_> {
             Err(StoreError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut hasher = PartHasher::new(files);
+        let mut hasher = PartHasher::new(files.iter().map(|file| (file.offset, file.size_bytes)));
         while let Some(piece) = body.try_next().await? {
             pace.take(piece.len() as u64).await;
             hasher.take(&piece);
@@ -259,44 +258,6 @@ impl Sums<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Hashes stretches of an object while it goes by.
-struct PartHasher {
-    parts: Vec<(u64, u64, Sha1)>,
-    at: u64,
-}
-
-impl PartHasher {
-    fn new(files: &[StoredFile]) -> Self {
-        let part = |file: &StoredFile| (file.offset, file.size_bytes, Sha1::new());
-        Self { parts: files.iter().map(part).collect(), at: 0 }
-    }
-
-    fn take(&mut self, piece: &Bytes) {
-        let (begin, end) = (self.at, self.at + piece.len() as u64);
-        // Sorted by offset and disjoint: those before `begin` are over.
-        let first = self.parts.partition_point(|(offset, size, _)| offset + size <= begin);
-        for (offset, size, hash) in &mut self.parts[first..] {
-            if *offset >= end {
-                break;
-            }
-            let from = offset.saturating_sub(begin);
-            let to = (*offset + *size).min(end) - begin;
-            let range = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
-            hash.update(piece.get(range).unwrap_or_default());
-        }
-        self.at = end;
-    }
-
-    /// The sums; `None` for what lies beyond the object's end.
-    fn finish(self) -> Vec<Option<String>> {
-        let end = self.at;
-        let sums = self.parts.into_iter().map(|(offset, size, hash)| {
-            (offset + size <= end).then(|| hex::lower(&hash.finalize()))
-        });
-        sums.collect()
     }
 }
 
@@ -346,32 +307,4 @@ pub fn text(copy: &Copy, depth: Depth, found: &Result<CopyReport, StoreError>) -
         writeln!(text, "  ! {fault}").expect("a string takes it");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wal::decode::sha1_hex;
-
-    #[test]
-    fn stretches_are_hashed_however_the_pieces_fall() {
-        let object = b"0123456789abcdef";
-        let file = |offset: u64, size_bytes: u64| StoredFile {
-            key: String::new(),
-            bundled: true,
-            offset,
-            size_bytes,
-            sha1: None,
-        };
-        let files = [file(0, 3), file(5, 6), file(11, 5), file(15, 9)];
-        let expect =
-            [Some(sha1_hex(b"012")), Some(sha1_hex(b"56789a")), Some(sha1_hex(b"bcdef")), None];
-        for size in 1..=object.len() {
-            let mut hasher = PartHasher::new(&files);
-            for piece in object.chunks(size) {
-                hasher.take(&Bytes::copy_from_slice(piece));
-            }
-            assert_eq!(hasher.finish(), expect, "pieces of {size}");
-        }
-    }
 }

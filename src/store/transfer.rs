@@ -8,6 +8,8 @@
 //! 4. A destination that fails is reported, and the others go on. One that all others have been
 //!    waiting for is left behind: whoever asked gives it the object alone.
 //! 5. What a store says that it holds is compared with the checksum of what was read.
+//! 6. Where the caller knows more about the contents, a [`Check`] sees them before they are whole
+//!    anywhere: what fails it is written nowhere.
 
 use crate::{
     store::{
@@ -90,8 +92,22 @@ pub enum Landed {
     Stored(Stored),
     /// It is not. An error of the source comes to every destination.
     Failed(StoreError),
+    /// The source's contents failed the check. Nothing was written.
+    Damaged(String),
     /// The others were not to wait for it any longer. Nothing was written.
     LeftBehind,
+}
+
+/// Looks at contents while they pass.
+pub trait Check: Send {
+    /// Takes the next bytes.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// Says, when all were taken, what is wrong with them.
+    ///
+    /// # Errors
+    /// A text for people.
+    fn verdict(&mut self) -> Result<(), String>;
 }
 
 /// Who is told, by its place among the destinations, what came of each of them, once.
@@ -118,15 +134,28 @@ impl Whole {
     }
 }
 
-/// Copies an object to every destination.
-pub async fn transfer(origin: &Origin, to: &[Destination], means: &Means, tell: Tell<'_>) {
+/// Copies an object whose contents pass the check to every destination.
+pub async fn transfer(
+    origin: &Origin,
+    mut check: Option<Box<dyn Check>>,
+    to: &[Destination],
+    means: &Means,
+    tell: Tell<'_>,
+) {
     if origin.size_bytes > WHOLE_BYTES_MAX {
-        return flow(origin, to, means, tell).await;
+        return flow(origin, check, to, means, tell).await;
     }
-    match read_whole(origin, means).await {
-        Ok(whole) => spread(&whole, to, means, tell).await,
-        Err(error) => fail_all(&error, to.len(), tell),
+    let whole = match read_whole(origin, means).await {
+        Ok(whole) => whole,
+        Err(error) => return fail_all(&error, to.len(), tell),
+    };
+    if let Some(check) = &mut check {
+        whole.pieces.iter().for_each(|piece| check.take(piece));
+        if let Err(what) = check.verdict() {
+            return (0..to.len()).for_each(|at| tell(at, Landed::Damaged(what.clone())));
+        }
     }
+    spread(&whole, to, means, tell).await;
 }
 
 /// Tells every destination of one error.
@@ -238,7 +267,13 @@ fn compared(written: Result<Stored, StoreError>, to: &Destination, crc64: u64) -
 /// What gives a destination its parts, and what tells it that it is left behind.
 type Feed = (mpsc::Sender<Result<Bytes, StoreError>>, CancellationToken);
 
-async fn flow(origin: &Origin, to: &[Destination], means: &Means, tell: Tell<'_>) {
+async fn flow(
+    origin: &Origin,
+    check: Option<Box<dyn Check>>,
+    to: &[Destination],
+    means: &Means,
+    tell: Tell<'_>,
+) {
     let described = origin.store.describe(&origin.key).await;
     let (meta, user_metadata) = match described {
         Ok((meta, metadata)) if meta.size_bytes == origin.size_bytes => (meta, metadata),
@@ -247,7 +282,7 @@ async fn flow(origin: &Origin, to: &[Destination], means: &Means, tell: Tell<'_>
     };
     let (mut feeds, writes) = (Vec::new(), FuturesUnordered::new());
     // Known before any feed ends, and so before any write can have ended well.
-    let crc64 = Arc::new(OnceLock::new());
+    let (crc64, damage) = (Arc::new(OnceLock::new()), OnceLock::new());
     for (at, destination) in to.iter().enumerate() {
         let ((feed, parts), behind) = (mpsc::channel(1), CancellationToken::new());
         feeds.push(Some((feed, behind.clone())));
@@ -266,9 +301,13 @@ async fn flow(origin: &Origin, to: &[Destination], means: &Means, tell: Tell<'_>
         };
         writes.push(writing.boxed());
     }
-    let feeding = feed_all(origin, &meta, means, feeds, &crc64);
+    let feeding = feed_all(origin, &meta, means, feeds, check, (&crc64, &damage));
     let writing = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
         let is_done = matches!(landed, Landed::Stored(_));
+        let landed = match (landed, damage.get()) {
+            (Landed::Failed(_), Some(what)) => Landed::Damaged(String::clone(what)),
+            (landed, _) => landed,
+        };
         tell(at, landed);
         (at, is_done)
     });
@@ -289,13 +328,27 @@ async fn feed_all(
     meta: &ObjectMeta,
     means: &Means,
     mut feeds: Vec<Option<Feed>>,
-    crc64: &OnceLock<u64>,
+    mut check: Option<Box<dyn Check>>,
+    (crc64, damage): (&OnceLock<u64>, &OnceLock<String>),
 ) {
-    let (mut parts, mut sum) = (read_ahead(origin, meta, means), Crc64::new());
+    let (mut parts, mut sum, mut read) = (read_ahead(origin, meta, means), Crc64::new(), 0);
     while let Some(part) = parts.next().await {
         match part {
             Ok(part) => {
                 sum.update(&part);
+                read += part.len() as u64;
+                if let Some(check) = &mut check {
+                    check.take(&part);
+                    // Before the last part is given, otherwise the object would be whole somewhere.
+                    if read == origin.size_bytes
+                        && let Err(what) = check.verdict()
+                    {
+                        let refuse =
+                            || StoreError::refused(origin.store.name(), &origin.key, &what);
+                        damage.get_or_init(|| what.clone());
+                        return give(&mut feeds, means, || Err(refuse())).await;
+                    }
+                }
                 give(&mut feeds, means, || Ok(part.clone())).await;
             }
             Err(error) => return give(&mut feeds, means, || Err(error.again())).await,

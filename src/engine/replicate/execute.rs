@@ -6,6 +6,7 @@ use crate::{
         catalog::index::{SEGMENT_OBJECT_BYTES_MAX, prove},
         replicate::{
             plan::{Proof, Stage, Step},
+            prove::check_of,
             schedule::{Outcome, Schedule, Work},
         },
     },
@@ -402,7 +403,10 @@ impl Job {
         let key = self.source.prefix.join(self.step.key()).map_err(|error| error.to_string())?;
         let origin = Origin { store: self.source.store.clone(), key, size_bytes };
         match proof {
-            Proof::Size => transfer(&origin, &self.to, &self.means, tell).await,
+            Proof::Size | Proof::Parts(_) | Proof::InfoFile => {
+                let check = check_of(proof);
+                transfer(&origin, check, &self.to, &self.means, tell).await;
+            }
             Proof::Sha1 { sha1, codec } => {
                 if size_bytes > SEGMENT_OBJECT_BYTES_MAX {
                     return Err(format!("it has {size_bytes} bytes, too many for a segment"));
@@ -437,5 +441,6 @@ fn done(key: &str, landed: Landed) -> Option<Result<Option<Stored>, CopyError>> 
         Landed::Failed(StoreError::AlreadyExists(_)) => Ok(None),
         Landed::Failed(StoreError::Changed(_)) => Err(CopyError::Changed { key: key.to_owned() }),
         Landed::Failed(source) => Err(CopyError::Store { key: key.to_owned(), source }),
+        Landed::Damaged(what) => Err(CopyError::Damaged { key: key.to_owned(), what }),
     })
 }

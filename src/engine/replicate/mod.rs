@@ -7,6 +7,7 @@
 
 mod needed_log;
 pub mod plan;
+pub mod prove;
 pub mod prune;
 
 pub mod copying;
@@ -15,6 +16,9 @@ pub mod execute;
 pub mod pass;
 mod retain;
 mod schedule;
+
+#[cfg(test)]
+mod simulation;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::{
     engine::catalog::{build::is_complete, observe::Look, repository::Found},
     engine::replicate::needed_log::NeededLog,
     layout::{
-        backup::{ExpectedSize, ListedBackup, Needs},
+        backup::{ListedBackup, Needs, PartSum},
         pgbackrest::{
             backup_info,
             keys::{self, Role},
@@ -67,6 +67,10 @@ pub enum Step {
 pub enum Proof {
     /// Nothing but the size.
     Size,
+    /// The checksums that the backup tool keeps of stretches of it.
+    Parts(Arc<[PartSum]>),
+    /// The checksum inside of it, as pgBackRest's info files and manifests have.
+    InfoFile,
     /// The SHA-1 of the uncompressed contents.
     Sha1 {
         /// In lower-case hexadecimal digits.
@@ -185,10 +189,10 @@ impl Planner<'_> {
         let mut files: BTreeMap<String, Step> = BTreeMap::new();
         let (mut copies, mut manifests) = (Vec::new(), Vec::new());
         let (mut waiting, mut published, mut newest) = (false, true, None);
-        let mut expected: BTreeMap<String, ExpectedSize> = BTreeMap::new();
+        let mut expected = Needs::default();
         for backup in &self.source.backups {
             let Some(needs) = self.needs(backup) else { continue };
-            expected.extend(needs.objects.clone());
+            expected.join(&needs);
             if is_complete(&self.target.repository, &needs) && self.log_is_there(backup) {
                 let ready = self.manifests(backup, &mut copies, &mut manifests);
                 published &= ready;
@@ -260,11 +264,8 @@ impl Planner<'_> {
         let unreadable = matches!(self.target.needs.get(&backup.label), Some(Err(_)));
         let wanted = |key: &str| {
             let found = self.source.repository.objects.get(key)?;
-            if unreadable {
-                let there = self.target.repository.objects.contains_key(key);
-                return Some(step(key, found, Proof::Size, there));
-            }
-            self.copy(key, found)
+            let there = self.target.repository.objects.contains_key(key);
+            (unreadable || !there).then(|| step(key, found, Proof::InfoFile, there))
         };
         copies.extend(wanted(&copy));
         let main = wanted(&key);
@@ -275,12 +276,7 @@ impl Planner<'_> {
 
     /// The objects of a listed backup's directory. A file that fits the manifest is never replaced,
     /// and one that does not fit is never copied: the primary may be the damaged side.
-    fn files(
-        &self,
-        backup: &ListedBackup,
-        expected: &BTreeMap<String, ExpectedSize>,
-        files: &mut BTreeMap<String, Step>,
-    ) {
+    fn files(&self, backup: &ListedBackup, expected: &Needs, files: &mut BTreeMap<String, Step>) {
         let from = format!("backup/{}/{}/", self.stanza, backup.label);
         let below = self.source.repository.objects.range(from.clone()..);
         for (key, found) in below.take_while(|(key, _)| key.starts_with(&from)) {
@@ -288,11 +284,13 @@ impl Planner<'_> {
                 continue;
             }
             let there = self.target.repository.objects.get(key);
-            let step = match expected.get(key) {
+            let step = match expected.objects.get(key) {
                 Some(size) if !size.fits(found.size_bytes) => None,
                 Some(size) => {
                     let wrong = there.is_some_and(|there| !size.fits(there.size_bytes));
-                    (there.is_none() || wrong).then(|| step(key, found, Proof::Size, wrong))
+                    let sums = expected.sums.get(key).cloned();
+                    let proof = sums.map_or(Proof::Size, Proof::Parts);
+                    (there.is_none() || wrong).then(|| step(key, found, proof, wrong))
                 }
                 None => self.copy(key, found),
             };
