@@ -172,7 +172,7 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
             let (size_bytes, user_metadata) = (whole.size_bytes, whole.user_metadata.clone());
             let contents = Contents { size_bytes, user_metadata, body: pieces };
             let written = write(destination.clone(), contents).await;
-            (at, compared(written, destination, whole.crc64))
+            (at, compared(written, destination, Some(whole.crc64)).await)
         })
         .collect();
     let left = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
@@ -224,15 +224,30 @@ async fn write(to: Destination, contents: Contents) -> Result<Stored, StoreError
 }
 
 /// A write has succeeded when the store holds what was read.
-fn compared(written: Result<Stored, StoreError>, to: &Destination, crc64: u64) -> Landed {
-    match written {
-        Ok(stored) if stored.crc64 == crc64 => Landed::Stored(stored),
-        Ok(_) => {
-            let what = "what was written is not what was read";
-            Landed::Failed(StoreError::unavailable(to.store.name(), "proving", &to.key, what))
+async fn compared(
+    written: Result<Stored, StoreError>,
+    to: &Destination,
+    crc64: Option<u64>,
+) -> Landed {
+    let stored = match written {
+        Ok(stored) if Some(stored.crc64) == crc64 => return Landed::Stored(stored),
+        Ok(stored) => stored,
+        Err(error) => return Landed::Failed(error),
+    };
+    let Destination { store, key, .. } = to;
+    // Left there, it would be taken for the object by whoever lists it next.
+    let wrong = match store.head(key).await {
+        Ok(now) if now.etag == stored.etag => store.delete(key).await,
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let what = match wrong {
+        Ok(()) => "what was written is not what was read; it was removed".to_owned(),
+        Err(error) => {
+            format!("what was written is not what was read, and it is still there: {error}")
         }
-        Err(error) => Landed::Failed(error),
-    }
+    };
+    Landed::Failed(StoreError::unavailable(store.name(), "proving", key, what))
 }
 
 /// What gives a destination its parts, and what tells it that it is left behind.
@@ -256,11 +271,9 @@ async fn flow(origin: &Origin, to: &[Destination], means: &Means, tell: Tell<'_>
         let crc64 = crc64.clone();
         let writing = async move {
             tokio::select! {
-                written = write(destination.clone(), contents) => match crc64.get() {
-                    Some(crc64) => (at, compared(written, destination, *crc64)),
-                    // It has failed early, whatever it says.
-                    None => (at, compared(written, destination, 0)),
-                },
+                written = write(destination.clone(), contents) => {
+                    (at, compared(written, destination, crc64.get().copied()).await)
+                }
                 () = behind.cancelled() => (at, Landed::LeftBehind),
             }
         };

@@ -9,6 +9,7 @@ mod needed_log;
 pub mod plan;
 pub mod prune;
 
+mod carry;
 pub mod copying;
 mod describe;
 pub mod execute;
