@@ -21,6 +21,7 @@ use crate::{
     },
     layout::BackupFormat,
     store::{transfer::all_but_late, wrap::limit::Memory},
+    sys::clock::Clock,
 };
 use futures_util::stream::FuturesUnordered;
 use std::{
@@ -65,8 +66,16 @@ impl Budget {
         Self { memory, parts, of_regions: Arc::default(), proofs, recorder }
     }
 
+    /// A copier from one source.
+    #[must_use]
+    pub fn copier(&self, source: Side, at_once: usize, clock: Arc<dyn Clock>) -> Copier {
+        let (proofs, recorder) = (self.proofs.clone(), self.recorder.clone());
+        Copier { source, at_once, proofs, clock, recorder }
+    }
+
     /// What lanes to a region take their memory from.
-    fn of(&self, region: &CloudName) -> Memory {
+    #[must_use]
+    pub fn of(&self, region: &CloudName) -> Memory {
         let mut of_regions = self.of_regions.lock().unwrap_or_else(PoisonError::into_inner);
         of_regions.entry(region.clone()).or_insert_with(|| self.memory.part(self.parts)).clone()
     }
@@ -237,14 +246,7 @@ impl Replicator {
         }
         let (mut tells, running): (Vec<_>, Vec<_>) =
             parts.iter().map(|_| oneshot::channel()).map(|(tell, told)| (Some(tell), told)).unzip();
-        let budget = self.shared.budget.clone();
-        let copier = Copier {
-            source,
-            at_once,
-            proofs: budget.proofs,
-            clock: self.shared.clock.clone(),
-            recorder: budget.recorder,
-        };
+        let copier = self.shared.budget.copier(source, at_once, self.shared.clock.clone());
         tokio::spawn(async move {
             let lanes: Vec<_> = parts.iter().map(Part::lane).collect();
             let mut tell = |at: usize, errors: Vec<CopyError>| {

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod prove;
 pub mod prune;
 
+mod carry;
 pub mod copying;
 mod describe;
 pub mod execute;

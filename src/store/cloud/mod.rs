@@ -5,11 +5,13 @@ mod call;
 mod credentials;
 mod erase;
 mod fault;
+mod gate;
 mod metadata;
 mod parts;
 mod sums;
 mod upload;
 
+pub(super) use build::REQUESTS_MAX;
 pub use build::{Bucket, open};
 
 use crate::{

@@ -11,9 +11,11 @@
 //! 6. Where the caller knows more about the contents, a [`Check`] sees them before they are whole
 //!    anywhere: what fails it is written nowhere.
 
+mod flow;
+
 use crate::{
     store::{
-        BlobStore, Body, Condition, Contents, ObjectMeta, StoreError, Stored, UserMetadata,
+        BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
         key::Key,
         proof::Crc64,
         wrap::limit::{Held, Memory},
@@ -24,20 +26,13 @@ use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream, StreamExt, TryStreamExt,
     future::{self, BoxFuture},
-    stream::{self, BoxStream, FuturesUnordered},
+    stream::{self, FuturesUnordered},
 };
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
-use tokio::sync::mpsc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Largest object that is read whole before it is written, in bytes.
 pub const WHOLE_BYTES_MAX: u64 = 16 << 20;
-/// Parts of one object that are read ahead.
-const PARTS_AHEAD: usize = 3;
 /// How long the destinations that are done wait for the others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -143,7 +138,7 @@ pub async fn transfer(
     tell: Tell<'_>,
 ) {
     if origin.size_bytes > WHOLE_BYTES_MAX {
-        return flow(origin, check, to, means, tell).await;
+        return flow::flow(origin, check, to, means, tell).await;
     }
     let whole = match read_whole(origin, means).await {
         Ok(whole) => whole,
@@ -201,7 +196,7 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
             let (size_bytes, user_metadata) = (whole.size_bytes, whole.user_metadata.clone());
             let contents = Contents { size_bytes, user_metadata, body: pieces };
             let written = write(destination.clone(), contents).await;
-            (at, compared(written, destination, whole.crc64))
+            (at, compared(written, destination, Some(whole.crc64)).await)
         })
         .collect();
     let left = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
@@ -253,173 +248,30 @@ async fn write(to: Destination, contents: Contents) -> Result<Stored, StoreError
 }
 
 /// A write has succeeded when the store holds what was read.
-fn compared(written: Result<Stored, StoreError>, to: &Destination, crc64: u64) -> Landed {
-    match written {
-        Ok(stored) if stored.crc64 == crc64 => Landed::Stored(stored),
-        Ok(_) => {
-            let what = "what was written is not what was read";
-            Landed::Failed(StoreError::unavailable(to.store.name(), "proving", &to.key, what))
-        }
-        Err(error) => Landed::Failed(error),
-    }
-}
-
-/// What gives a destination its parts, and what tells it that it is left behind.
-type Feed = (mpsc::Sender<Result<Bytes, StoreError>>, CancellationToken);
-
-async fn flow(
-    origin: &Origin,
-    check: Option<Box<dyn Check>>,
-    to: &[Destination],
-    means: &Means,
-    tell: Tell<'_>,
-) {
-    let described = origin.store.describe(&origin.key).await;
-    let (meta, user_metadata) = match described {
-        Ok((meta, metadata)) if meta.size_bytes == origin.size_bytes => (meta, metadata),
-        Ok(_) => return fail_all(&StoreError::Changed(origin.key.clone()), to.len(), tell),
-        Err(error) => return fail_all(&error, to.len(), tell),
+async fn compared(
+    written: Result<Stored, StoreError>,
+    to: &Destination,
+    crc64: Option<u64>,
+) -> Landed {
+    let stored = match written {
+        Ok(stored) if Some(stored.crc64) == crc64 => return Landed::Stored(stored),
+        Ok(stored) => stored,
+        Err(error) => return Landed::Failed(error),
     };
-    let (mut feeds, writes) = (Vec::new(), FuturesUnordered::new());
-    // Known before any feed ends, and so before any write can have ended well.
-    let (crc64, damage) = (Arc::new(OnceLock::new()), OnceLock::new());
-    for (at, destination) in to.iter().enumerate() {
-        let ((feed, parts), behind) = (mpsc::channel(1), CancellationToken::new());
-        feeds.push(Some((feed, behind.clone())));
-        let (size_bytes, user_metadata) = (origin.size_bytes, user_metadata.clone());
-        let contents = Contents { size_bytes, user_metadata, body: body_of_parts(parts) };
-        let crc64 = crc64.clone();
-        let writing = async move {
-            tokio::select! {
-                written = write(destination.clone(), contents) => match crc64.get() {
-                    Some(crc64) => (at, compared(written, destination, *crc64)),
-                    // It has failed early, whatever it says.
-                    None => (at, compared(written, destination, 0)),
-                },
-                () = behind.cancelled() => (at, Landed::LeftBehind),
-            }
-        };
-        writes.push(writing.boxed());
-    }
-    let feeding = feed_all(origin, &meta, means, feeds, check, (&crc64, &damage));
-    let writing = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
-        let is_done = matches!(landed, Landed::Stored(_));
-        let landed = match (landed, damage.get()) {
-            (Landed::Failed(_), Some(what)) => Landed::Damaged(String::clone(what)),
-            (landed, _) => landed,
-        };
-        tell(at, landed);
-        (at, is_done)
-    });
-    let ((), late) = future::join(feeding, writing).await;
-    for at in late {
-        tell(at, Landed::LeftBehind);
-    }
-}
-
-fn body_of_parts(parts: mpsc::Receiver<Result<Bytes, StoreError>>) -> Body {
-    stream::unfold(parts, |mut parts| async { parts.recv().await.map(|part| (part, parts)) })
-        .boxed()
-}
-
-/// Gives every part to every destination, as long as there are any.
-async fn feed_all(
-    origin: &Origin,
-    meta: &ObjectMeta,
-    means: &Means,
-    mut feeds: Vec<Option<Feed>>,
-    mut check: Option<Box<dyn Check>>,
-    (crc64, damage): (&OnceLock<u64>, &OnceLock<String>),
-) {
-    let (mut parts, mut sum, mut read) = (read_ahead(origin, meta, means), Crc64::new(), 0);
-    while let Some(part) = parts.next().await {
-        match part {
-            Ok(part) => {
-                sum.update(&part);
-                read += part.len() as u64;
-                if let Some(check) = &mut check {
-                    check.take(&part);
-                    // Before the last part is given, otherwise the object would be whole somewhere.
-                    if read == origin.size_bytes
-                        && let Err(what) = check.verdict()
-                    {
-                        let refuse =
-                            || StoreError::refused(origin.store.name(), &origin.key, &what);
-                        damage.get_or_init(|| what.clone());
-                        return give(&mut feeds, means, || Err(refuse())).await;
-                    }
-                }
-                give(&mut feeds, means, || Ok(part.clone())).await;
-            }
-            Err(error) => return give(&mut feeds, means, || Err(error.again())).await,
-        }
-        if feeds.iter().all(Option::is_none) {
-            return;
-        }
-    }
-    // Set once: there is one reader.
-    let _ = crc64.set(sum.finish());
-}
-
-/// Gives one part to all destinations that are still there.
-async fn give(
-    feeds: &mut [Option<Feed>],
-    means: &Means,
-    part: impl Fn() -> Result<Bytes, StoreError>,
-) {
-    let (count, mut gone) = (feeds.len(), BTreeSet::new());
-    let sends: FuturesUnordered<_> = feeds
-        .iter()
-        .enumerate()
-        .filter_map(|(at, feed)| Some((at, feed.as_ref()?)))
-        .map(|(at, (feed, _))| feed.send(part()).map(move |sent| (at, sent.is_ok())))
-        .collect();
-    let late = all_but_late(sends, count, &*means.clock, |(at, is_taken)| {
-        if !is_taken {
-            gone.insert(at);
-        }
-        (at, is_taken)
-    });
-    let late = late.await;
-    for at in late.union(&gone) {
-        if let Some((_, behind)) = feeds[*at].take() {
-            // Of no effect on a write that has ended by itself, and has told so.
-            if late.contains(at) {
-                behind.cancel();
-            }
-        }
-    }
-}
-
-/// The parts of an object, some of them read ahead, in order and all of the same object. Each holds
-/// its memory as long as anybody holds the bytes.
-fn read_ahead<'a>(
-    origin: &'a Origin,
-    meta: &'a ObjectMeta,
-    means: &'a Means,
-) -> BoxStream<'a, Result<Bytes, StoreError>> {
-    let (size, part) = (origin.size_bytes, part_bytes(origin.size_bytes));
-    let read = move |number: u64| async move {
-        let range = number * part..size.min((number + 1) * part);
-        let memory = means.memory.take(range.end - range.start).await;
-        let (now, bytes) = origin.store.get_range(&origin.key, range).await?;
-        if now.etag != meta.etag || now.size_bytes != meta.size_bytes {
-            return Err(StoreError::Changed(origin.key.clone()));
-        }
-        Ok(Bytes::from_owner(HeldBytes { bytes, _memory: memory }))
+    let Destination { store, key, .. } = to;
+    // Left there, it would be taken for the object by whoever lists it next.
+    let wrong = match store.head(key).await {
+        Ok(now) if now.etag == stored.etag => store.delete(key).await,
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
     };
-    stream::iter(0..size.div_ceil(part)).map(read).buffered(PARTS_AHEAD).boxed()
-}
-
-struct HeldBytes {
-    bytes: Bytes,
-    _memory: Held,
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+    let what = match wrong {
+        Ok(()) => "what was written is not what was read; it was removed".to_owned(),
+        Err(error) => {
+            format!("what was written is not what was read, and it is still there: {error}")
+        }
+    };
+    Landed::Failed(StoreError::unavailable(store.name(), "proving", key, what))
 }
 
 #[cfg(test)]
