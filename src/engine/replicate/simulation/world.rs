@@ -154,9 +154,10 @@ impl Primary {
 
     async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.entry(key.to_owned()).or_default().insert(bytes.clone());
-        drop(written);
+        {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.entry(key.to_owned()).or_default().insert(bytes.clone());
+        }
         let key = Key::parse(&format!("repo/{key}")).unwrap();
         self.store.write(&key, Contents::of(bytes), &Condition::None).await.unwrap();
     }
