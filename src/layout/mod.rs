@@ -4,6 +4,7 @@ use crate::store::key::Key;
 use serde::{Deserialize, Serialize};
 
 pub mod pgbackrest;
+pub mod pghoard;
 
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
