@@ -20,7 +20,10 @@ use std::{
 };
 
 const MAGIC: &[u8] = b"pghoa1";
+/// Size of the magic text and the length of the block, in bytes.
+pub const HEAD: usize = 8;
 const FOOTER: usize = 32;
+const ENDS_EARLY: SealedError = SealedError::Truncated("it ends before its data");
 /// Largest block: an RSA key of 16384 bits.
 const BLOCK_BYTES_MAX: usize = 2048;
 /// How much is decrypted at once, in bytes.
@@ -50,18 +53,21 @@ impl<R> fmt::Debug for Unsealing<R> {
 }
 
 impl<R: Read> Unsealing<R> {
-    /// Reads the block for the key `id`.
+    /// Reads the block for the key `id`. `head` is what was read already of the first
+    /// [`HEAD`] bytes.
     ///
     /// # Errors
     /// [`SealedError`] when the key is missing or does not fit, or the object is none like this;
     /// errors of reading as [`SealedError::Damaged`].
-    pub fn begin(mut object: R, id: &str, keys: &Keys) -> Result<Self, SealedError> {
-        let mut head = [0; 8];
-        exactly(&mut object, &mut head)?;
-        if !head.starts_with(MAGIC) {
+    pub fn begin(head: &[u8], mut object: R, id: &str, keys: &Keys) -> Result<Self, SealedError> {
+        if !head.starts_with(MAGIC) && head.len() >= MAGIC.len() {
             return Err(SealedError::NotEncrypted);
         }
-        let length = usize::from(u16::from_be_bytes([head[6], head[7]]));
+        let &[.., high, low] = head else { return Err(ENDS_EARLY) };
+        if head.len() < HEAD {
+            return Err(ENDS_EARLY);
+        }
+        let length = usize::from(u16::from_be_bytes([high, low]));
         if length > BLOCK_BYTES_MAX {
             return Err(SealedError::NotEncrypted);
         }
@@ -141,7 +147,7 @@ impl<R: Read> Read for Unsealing<R> {
 
 fn exactly(object: &mut impl Read, buffer: &mut [u8]) -> Result<(), SealedError> {
     object.read_exact(buffer).map_err(|source| match source.kind() {
-        io::ErrorKind::UnexpectedEof => SealedError::Truncated("it ends before its data"),
+        io::ErrorKind::UnexpectedEof => ENDS_EARLY,
         #[allow(clippy::wildcard_enum_match_arm, reason = "every other kind is the same case")]
         _ => SealedError::Damaged { compression: "an encrypted object", source },
     })

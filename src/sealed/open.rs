@@ -6,7 +6,7 @@ use crate::{
     sealed::{
         SealedError,
         codec::{self, Decompressing},
-        envelope::Unsealing,
+        envelope::{HEAD, Unsealing},
         keys::Keys,
     },
 };
@@ -46,14 +46,20 @@ impl<R: Read> Opened<R> {
     /// [`SealedError`], above all for keys that are missing or wrong.
     pub fn begin(object: R, coding: &Coding, keys: &Keys) -> Result<Self, SealedError> {
         let hash = coding.stored_sha256.is_some().then(|| digest::Context::new(&digest::SHA256));
-        let stored = Stored { object, bytes: 0, hash };
+        let mut stored = Stored { object, bytes: 0, hash };
         let unsealed = match &coding.key_id {
-            // The encryptor writes nothing at all for contents of no bytes.
-            Some(_) if coding.stored_bytes == Some(0) && coding.plain_bytes == Some(0) => {
-                Unsealed::Plain(stored)
-            }
-            Some(id) => Unsealed::Sealed(Box::new(Unsealing::begin(stored, id, keys)?)),
             None => Unsealed::Plain(stored),
+            Some(id) => {
+                let mut head = Vec::with_capacity(HEAD);
+                let read = (&mut stored).take(HEAD as u64).read_to_end(&mut head);
+                read.map_err(|error| fault(coding, error))?;
+                if head.is_empty() && coding.plain_bytes == Some(0) {
+                    // The encryptor writes nothing at all when nothing is to be encrypted.
+                    Unsealed::Plain(stored)
+                } else {
+                    Unsealed::Sealed(Box::new(Unsealing::begin(&head, stored, id, keys)?))
+                }
+            }
         };
         let plain = Decompressing::begin(unsealed, coding.compression).map_err(|source| {
             SealedError::Damaged { compression: codec::name(coding.compression), source }

@@ -22,7 +22,9 @@ pub fn open_bytes(
     if coding.key_id.is_none() {
         return read(object, coding, keys, limit);
     }
-    let (outer, inner) = split(coding);
+    let (mut outer, inner) = split(coding);
+    // Nothing was encrypted, and there is nothing to check (see [`Opened::begin`]).
+    outer.plain_bytes = coding.plain_bytes.filter(|bytes| *bytes == 0 && object.is_empty());
     // Compression may make more of little, but what goes in was no larger than the object.
     let compressed = read(object, &outer, keys, object.len() as u64)?;
     read(&compressed, &inner, keys, limit)

@@ -73,7 +73,9 @@ impl Site {
     /// Every key of the site and its size.
     pub(crate) fn listing(&self) -> BTreeMap<String, u64> {
         let prefix = Key::parse(SITE).unwrap();
-        let listed: Vec<_> = block(self.store().list(&prefix, None).try_collect()).unwrap();
+        let store = self.store();
+        let listed: Vec<_> =
+            block(async { store.list(&prefix, None).try_collect().await }).unwrap();
         listed
             .into_iter()
             .map(|meta| (meta.key.below(&prefix).unwrap().to_owned(), meta.size_bytes))
