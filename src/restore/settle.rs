@@ -86,6 +86,9 @@ fn write(tree: &Tree, path: &Path, contents: &[u8]) -> Result<(), RestoreError> 
     tree.file(path, &mut &*contents, Hashed::No).map(drop).map_err(|error| match error {
         CopyError::Read(source) => RestoreError::target("writing", path)(source),
         CopyError::Write(error) => error,
+        CopyError::Twice => {
+            RestoreError::target("writing", path)(io::ErrorKind::AlreadyExists.into())
+        }
     })
 }
 

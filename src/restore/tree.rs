@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How much is copied at once, in bytes.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 
 /// The tree. Clones share it.
 #[derive(Clone, Debug)]
@@ -63,6 +63,9 @@ pub enum CopyError {
     Read(io::Error),
     /// Writing the file.
     Write(RestoreError),
+    /// There is such a file already. No base backup has a file twice, and which one would be right
+    /// is not known.
+    Twice,
 }
 
 impl Tree {
@@ -128,8 +131,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes a new file for the owner alone. A file that is there already is an error: no base
-    /// backup has a file twice, and which one would be right is not known.
+    /// Writes a new file for the owner alone.
     ///
     /// # Errors
     /// [`CopyError`].
@@ -143,12 +145,11 @@ impl Tree {
         if let Some(parent) = path.parent() {
             self.dir(parent).map_err(CopyError::Write)?;
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(write)?;
+        let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut file = opened.map_err(|error| {
+            let twice = error.kind() == io::ErrorKind::AlreadyExists;
+            if twice { CopyError::Twice } else { write(error) }
+        })?;
         let mut hash = match hashed {
             Hashed::Yes => Some(Blake2s256::new()),
             Hashed::No => None,

@@ -46,14 +46,7 @@ enum Fault {
     Whole(RestoreError),
 }
 
-impl From<CopyError> for Fault {
-    fn from(error: CopyError) -> Self {
-        match error {
-            CopyError::Read(error) => Self::Read(error),
-            CopyError::Write(error) => Self::Whole(error),
-        }
-    }
-}
+const TWICE: Why = "which the base backup has twice";
 
 fn each<R: Read>(
     key: &str,
@@ -101,10 +94,13 @@ fn one<R: Read>(
     };
     if is_file(kind) {
         let size = entry.size();
-        if tree.file(&path, entry, Hashed::No)?.bytes != size {
-            return Err(refused("which ends early"));
-        }
-        return Ok(());
+        return match tree.file(&path, entry, Hashed::No) {
+            Ok(written) if written.bytes == size => Ok(()),
+            Ok(_) => Err(refused("which ends early")),
+            Err(CopyError::Read(error)) => Err(Fault::Read(error)),
+            Err(CopyError::Write(error)) => Err(Fault::Whole(error)),
+            Err(CopyError::Twice) => Err(refused(TWICE)),
+        };
     }
     let target = entry.link_name_bytes().map(|target| target.into_owned());
     match (kind, at) {
@@ -123,6 +119,7 @@ fn one<R: Read>(
             tree.copy(&from, &path).map_err(|error| match error {
                 CopyError::Read(_) => refused("which is a link to a file that is not there"),
                 CopyError::Write(error) => Fault::Whole(error),
+                CopyError::Twice => refused(TWICE),
             })
         }
         _ => Err(refused("which is no file, no directory and no link")),
@@ -155,6 +152,7 @@ pub(super) fn copies<R: Read>(
         Ok(written) => written,
         Err(CopyError::Read(error)) => return Err(read_fault(key, opened, error)),
         Err(CopyError::Write(error)) => return Err(error),
+        Err(CopyError::Twice) => return Err(refused(TWICE)),
     };
     let found = hex::lower(&written.digest.unwrap_or_default());
     if found != digest {
@@ -164,6 +162,7 @@ pub(super) fn copies<R: Read>(
         tree.copy(first, other).map_err(|error| match error {
             CopyError::Read(source) => RestoreError::target("reading", first)(source),
             CopyError::Write(error) => error,
+            CopyError::Twice => refused(TWICE),
         })?;
     }
     Ok(())

@@ -58,7 +58,7 @@ impl<R: Read> Unsealing<R> {
     ///
     /// # Errors
     /// [`SealedError`] when the key is missing or does not fit, or the object is none like this;
-    /// errors of reading as [`SealedError::Damaged`].
+    /// [`SealedError::Read`] when reading fails.
     pub fn begin(head: &[u8], mut object: R, id: &str, keys: &Keys) -> Result<Self, SealedError> {
         if !head.starts_with(MAGIC) && head.len() >= MAGIC.len() {
             return Err(SealedError::NotEncrypted);
@@ -146,9 +146,8 @@ impl<R: Read> Read for Unsealing<R> {
 }
 
 fn exactly(object: &mut impl Read, buffer: &mut [u8]) -> Result<(), SealedError> {
-    object.read_exact(buffer).map_err(|source| match source.kind() {
-        io::ErrorKind::UnexpectedEof => ENDS_EARLY,
-        #[allow(clippy::wildcard_enum_match_arm, reason = "every other kind is the same case")]
-        _ => SealedError::Damaged { compression: "an encrypted object", source },
+    object.read_exact(buffer).map_err(|source| {
+        let early = source.kind() == io::ErrorKind::UnexpectedEof;
+        if early { ENDS_EARLY } else { SealedError::Read(source) }
     })
 }

@@ -70,6 +70,9 @@ pub enum SealedError {
         #[source]
         source: std::io::Error,
     },
+    /// It cannot be read.
+    #[error("reading it failed")]
+    Read(#[source] std::io::Error),
     /// What came out is no segment.
     #[error("it holds {0} bytes, and no WAL segment has that size")]
     NoSegment(u64),

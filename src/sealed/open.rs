@@ -52,7 +52,7 @@ impl<R: Read> Opened<R> {
             Some(id) => {
                 let mut head = Vec::with_capacity(HEAD);
                 let read = (&mut stored).take(HEAD as u64).read_to_end(&mut head);
-                read.map_err(|error| fault(coding, error))?;
+                read.map_err(SealedError::Read)?;
                 if head.is_empty() && coding.plain_bytes == Some(0) {
                     // The encryptor writes nothing at all when nothing is to be encrypted.
                     Unsealed::Plain(stored)

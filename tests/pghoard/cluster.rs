@@ -42,8 +42,38 @@ impl Cluster {
         self.dir.path().join("log")
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    /// A new cluster, running.
+    pub(crate) fn init(&self) {
+        self.give();
+        let data = self.data();
+        let data = data.to_str().unwrap();
+        self.run("initdb", &["-D", data, "-U", "postgres", "-A", "trust", "-k", "-N"]).unwrap();
+        let dir = self.dir.path().display();
+        let settings = format!("listen_addresses = ''\nunix_socket_directories = '{dir}'\n");
+        fs::write(self.data().join("postgresql.auto.conf"), settings).unwrap();
+        let log = self.dir.path().join("server.log");
+        let args = ["-D", data, "-l", log.to_str().unwrap(), "-w", "start"];
+        self.run("pg_ctl", &args).unwrap();
+    }
+
+    /// What `pg_basebackup` writes, with the log that it needs.
+    pub(crate) fn base_backup(&self) -> Vec<u8> {
+        let dir = self.dir.path().to_str().unwrap();
+        let to = self.dir.path().join("backup");
+        let to = to.to_str().unwrap();
+        let args = ["-h", dir, "-U", "postgres", "-Ft", "-X", "fetch", "-c", "fast", "-D", to];
+        self.run("pg_basebackup", &args).unwrap();
+        fs::read(self.dir.path().join("backup/base.tar")).unwrap()
+    }
+
+    /// Hands everything to PostgreSQL's user.
+    fn give(&self) {
+        if let Some((uid, gid)) = user() {
+            let owner = format!("{uid}:{gid}");
+            let changed =
+                Command::new("chown").arg("-R").arg(owner).arg(self.dir.path()).status().unwrap();
+            assert!(changed.success());
+        }
     }
 
     fn run(&self, program: &str, args: &[&str]) -> Result<String, String> {
@@ -70,12 +100,7 @@ impl Cluster {
         );
         fs::write(self.data().join("postgresql.auto.conf"), settings).unwrap();
         fs::write(self.data().join("recovery.signal"), "").unwrap();
-        if let Some((uid, gid)) = user() {
-            let owner = format!("{uid}:{gid}");
-            let changed =
-                Command::new("chown").arg("-R").arg(owner).arg(self.dir.path()).status().unwrap();
-            assert!(changed.success());
-        }
+        self.give();
         let (data, log) = (self.data(), self.dir.path().join("server.log"));
         let args = ["-D", data.to_str().unwrap(), "-l", log.to_str().unwrap(), "-w", "start"];
         let started = self.run("pg_ctl", &args);
@@ -95,17 +120,9 @@ impl Cluster {
     }
 
     pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
-        self.sql_in("postgres", sql)
-    }
-
-    pub(crate) fn sql_in(&self, database: &str, sql: &str) -> Result<String, String> {
         let dir = self.dir.path().to_str().unwrap();
-        let args = ["-h", dir, "-U", &self.superuser(), "-d", database, "-AtXc", sql];
+        let args = ["-h", dir, "-U", "postgres", "-d", "postgres", "-AtXc", sql];
         self.run("psql", &args)
-    }
-
-    fn superuser(&self) -> String {
-        "postgres".to_owned()
     }
 
     /// Number of rows, and the hash over all of them as `truth.json` has it.
