@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod backup;
 pub mod pgbackrest;
+pub mod pghoard;
 
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
