@@ -4,10 +4,12 @@ use crate::{
     domain::lsn::{SegmentSize, Timeline},
     engine::catalog::{
         RegionCatalog,
+        archive::Archive,
         build::{self, Evidence},
-        index::{IndexedRun, Learned, LogIndex, read_segment, version},
+        index::{IndexedRun, LogIndex, read_segment},
+        learned::LogMemory,
         listing::{Extent, Listing},
-        repository::{Archive, Repository},
+        repository::Repository,
         runs,
     },
     layout::{
@@ -29,14 +31,6 @@ use std::{
 
 /// Largest catalogue or manifest that is read, in bytes.
 const SMALL_FILE_BYTES_MAX: u64 = 1 << 29;
-
-/// Where what was learned about a log is kept over restarts. Losing it costs time and nothing else.
-pub trait LogMemory: Send + Sync + std::fmt::Debug {
-    /// All that is known about the log `scope`.
-    fn recall(&self, scope: &str) -> Vec<Learned>;
-    /// Keeps one thing.
-    fn keep(&self, scope: &str, learned: &Learned);
-}
 
 /// A look at a repository: the listing and its small files. Cheap: no segment is read.
 #[derive(Clone, Debug, Default)]
@@ -79,8 +73,8 @@ pub struct Reader {
     last_info: Option<Bytes>,
     logs: HashMap<String, LogIndex>,
     runs: HashMap<String, KnownRun>,
-    small: HashMap<String, (String, Bytes)>,
-    manifests: HashMap<String, (String, Result<Arc<Manifest>, String>)>,
+    small: HashMap<String, (u64, Bytes)>,
+    manifests: HashMap<String, (u64, Result<Arc<Manifest>, String>)>,
 }
 
 /// A run that need not be followed again while nothing of its archive changes.
@@ -212,7 +206,7 @@ impl Reader {
         backup: &ListedBackup,
     ) -> Result<Option<Arc<IndexedRun>>, StoreError> {
         let Some(name) = look.info.archive_of(backup) else { return Ok(None) };
-        let empty = Archive::default();
+        let empty = Arc::new(Archive::default());
         let archive = look.repository.archives.get(&name).unwrap_or(&empty);
         let generation = archive.generation;
         if let Some(known) = self.runs.get(&backup.label)
@@ -223,17 +217,15 @@ impl Reader {
         }
         let scope = format!("{} {name}", self.scope);
         let memory = self.memory.clone();
-        let log =
-            self.logs.entry(name.clone()).or_insert_with(|| LogIndex::with(memory.recall(&scope)));
-        let size = match log.any() {
-            Some(index) => index.segment_size,
+        let log = self.logs.entry(name.clone()).or_insert_with(|| LogIndex::open(memory, scope));
+        let size = match log.facts() {
+            Some(facts) => facts.segment_size,
             None => {
-                let first = archive.segments.get(&backup.archive_start);
-                let first = first.or_else(|| archive.segments.values().next());
+                let first = archive.get(&backup.archive_start).or_else(|| archive.first());
                 match first {
                     None => SegmentSize::DEFAULT,
                     Some(first) => {
-                        let plain = read_segment(&*self.store, &self.place.prefix, first).await?;
+                        let plain = read_segment(&*self.store, &self.place.prefix, &first).await?;
                         segment_size(&plain.unwrap_or_default())
                     }
                 }
@@ -241,8 +233,7 @@ impl Reader {
         };
         let paths = look.paths.get(&name).map_or(&[][..], Vec::as_slice);
         let Some(run) = runs::follow(archive, size, paths, backup) else { return Ok(None) };
-        let mut keep = |learned: &Learned| memory.keep(&scope, learned);
-        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run, &mut keep).await?);
+        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run).await?);
         let known = KnownRun { generation, backup: backup.clone(), run: run.clone() };
         self.runs.insert(backup.label.clone(), known);
         Ok(Some(run))
@@ -256,8 +247,8 @@ impl Reader {
 
     /// Forgets small files that are gone.
     fn forget(&mut self, repository: &Repository) {
-        self.small.retain(|key, _| repository.objects.contains_key(key));
-        self.manifests.retain(|key, _| repository.objects.contains_key(key));
+        self.small.retain(|key, _| repository.contains(key));
+        self.manifests.retain(|key, _| repository.contains(key));
     }
 
     async fn fetch(&self, file: &str) -> Result<Option<Bytes>, StoreError> {
@@ -276,8 +267,8 @@ impl Reader {
         label: &str,
     ) -> Result<Option<Result<Arc<Manifest>, String>>, StoreError> {
         let key = keys::manifest(stanza, label);
-        let Some(found) = repository.objects.get(&key) else { return Ok(None) };
-        let now = version(found);
+        let Some(found) = repository.get(&key) else { return Ok(None) };
+        let now = found.version;
         if let Some((then, known)) = self.manifests.get(&key)
             && *then == now
         {
@@ -295,7 +286,7 @@ impl Reader {
         timeline: Timeline,
         key: &str,
     ) -> Result<Result<TimelinePath, String>, StoreError> {
-        let now = repository.objects.get(key).map(version).unwrap_or_default();
+        let now = repository.get(key).map(|found| found.version).unwrap_or_default();
         let known = self.small.get(key).filter(|(then, _)| *then == now).map(|(_, b)| b.clone());
         let bytes = match known {
             Some(bytes) => bytes,
