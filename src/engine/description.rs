@@ -7,7 +7,7 @@
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreRange},
     engine::{
-        catalog::observe::read_small,
+        catalog::files::read_small,
         config::{BackupSettings, ServiceSettings},
     },
     layout::{BackupFormat, BackupPlace},

@@ -7,7 +7,7 @@
 use crate::{
     domain::recovery::RecoveryPlan,
     engine::{
-        catalog::observe::read_small,
+        catalog::files::read_small,
         error::chain,
         replicate::{
             execute::{FILES_AT_ONCE, Progress, Sides, execute},
@@ -16,7 +16,7 @@ use crate::{
     },
     layout::{
         BackupFormat, BackupPlace,
-        pgbackrest::{keys, manifest::Manifest},
+        pgbackrest::{keys, manifest},
     },
     store::{BlobStore, StoreError, key::Key, local::LocalStore},
 };
@@ -126,10 +126,9 @@ async fn needed(
     let missing = || StageError::Changed(format!("{main} is missing"));
     let key = place.prefix.join(&main).map_err(|error| StageError::Changed(error.to_string()))?;
     let bytes = read_small(store, &key).await?.ok_or_else(missing)?;
-    let manifest = Manifest::read(stanza, &plan.backup_name, &bytes)
+    let needs = manifest::needs(stanza, &plan.backup_name, &bytes)
         .map_err(|error| StageError::Changed(error.to_string()))?;
-    let mut needed: BTreeMap<String, ()> =
-        manifest.objects.into_keys().map(|key| (key, ())).collect();
+    let mut needed: BTreeMap<String, ()> = needs.objects.into_keys().map(|key| (key, ())).collect();
     needed.insert(main, ());
     needed.insert(keys::backup_info(stanza), ());
     needed.insert(keys::archive_info(stanza), ());

@@ -12,10 +12,11 @@ use crate::{
     engine::{
         catalog::{
             build::{self, Evidence},
+            files::read_small,
             index::IndexedRun,
             learned::NoMemory,
             listing::Extent,
-            observe::{Look, Reader, read_small},
+            observe::{Look, Reader},
             segment::Place,
         },
         config::Settings,
@@ -140,9 +141,9 @@ pub async fn verify(
             observed.look
         }
     };
-    report.backups = look.info.backups.len();
+    report.backups = look.backups.len();
     report.objects = look.repository.extent().0;
-    if look.info_bytes.is_none() && report.faults.is_empty() {
+    if look.files.backup_info.is_none() && report.faults.is_empty() {
         report.faults.push("the copy has no readable backup.info".to_owned());
     }
     Ok(report)
@@ -152,8 +153,8 @@ pub async fn verify(
 fn by_listing(look: &Look) -> Vec<String> {
     let catalog = build::build(Evidence {
         repository: &look.repository,
-        info: &look.info,
-        manifests: &look.manifests,
+        backups: &look.backups,
+        needs: &look.needs,
         runs: &BTreeMap::new(),
         problems: look.problems.clone(),
     });
@@ -161,9 +162,8 @@ fn by_listing(look: &Look) -> Vec<String> {
     for backup in &catalog.backups {
         faults.extend(backup.missing.iter().map(|what| format!("backup {}: {what}", backup.name)));
     }
-    for backup in &look.info.backups {
-        let archive = look.info.archive_of(backup);
-        let archive = archive.and_then(|name| look.repository.archives.get(&name));
+    for backup in &look.backups {
+        let archive = look.archive_of(backup);
         for name in [&backup.archive_start, &backup.archive_stop] {
             if archive.is_none_or(|archive| !archive.contains(name)) {
                 faults.push(format!("backup {}: WAL segment {name} is missing", backup.label));
@@ -202,7 +202,7 @@ impl Sums<'_> {
         let prefix = &self.copy.place.prefix;
         // Backups share files: each stretch of an object is read once.
         let mut seen: BTreeSet<(String, u64)> = BTreeSet::new();
-        for backup in &self.look.info.backups {
+        for backup in &self.look.backups {
             let Ok(key) = prefix.join(&keys::manifest(stanza, &backup.label)) else { continue };
             let Some(bytes) = read_small(&*self.copy.store, &key).await? else { continue };
             let Ok(files) = stored_files(stanza, &backup.label, &bytes) else { continue };

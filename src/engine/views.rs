@@ -66,8 +66,8 @@ impl PrimaryView {
     pub fn of(look: &Look, now: DateTime<Utc>) -> Self {
         let catalog = build::build(Evidence {
             repository: &look.repository,
-            info: &look.info,
-            manifests: &look.manifests,
+            backups: &look.backups,
+            needs: &look.needs,
             runs: &BTreeMap::new(),
             problems: Vec::new(),
         });

@@ -22,7 +22,11 @@ use crate::{
         description::{self, Adopted},
         error::{AppError, chain},
         fork_jobs::ForkJobs,
-        replicate::pass::{Replicator, Shared},
+        replicate::{
+            copying::Budget,
+            execute::NoRecorder,
+            pass::{Replicator, Shared},
+        },
         state::{State, StateError},
         views::Views,
     },
@@ -107,6 +111,11 @@ impl App {
             stop: stop.clone(),
             full_scan_interval: settings.full_scan_interval,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
+            budget: Budget::new(
+                settings.memory_mib,
+                settings.regions.len().saturating_sub(1),
+                Arc::new(NoRecorder),
+            ),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

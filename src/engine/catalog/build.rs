@@ -8,10 +8,7 @@ use crate::{
     engine::catalog::{
         CatalogBackup, Frontier, RegionCatalog, index::IndexedRun, repository::Repository,
     },
-    layout::pgbackrest::{
-        backup_info::{BackupInfo, ListedBackup},
-        manifest::Manifest,
-    },
+    layout::backup::{ListedBackup, Needs},
 };
 use chrono::{DateTime, Utc};
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,10 +21,10 @@ const MISSING_NAMED_MAX: usize = 5;
 pub struct Evidence<'a> {
     /// The listing.
     pub repository: &'a Repository,
-    /// The tool's catalogue, when there is one.
-    pub info: &'a BackupInfo,
-    /// What each listed backup needs, or why its manifest cannot be read.
-    pub manifests: &'a BTreeMap<String, Result<Arc<Manifest>, String>>,
+    /// The backups that the tool's catalogue lists, oldest first.
+    pub backups: &'a [ListedBackup],
+    /// What each of them needs, or why that cannot be read.
+    pub needs: &'a BTreeMap<String, Result<Arc<Needs>, String>>,
     /// The log behind each listed backup, by label.
     pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
     /// What was wrong with the small files.
@@ -38,8 +35,8 @@ pub struct Evidence<'a> {
 #[must_use]
 pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
     let mut problems = evidence.problems.clone();
-    let mut backups = Vec::with_capacity(evidence.info.backups.len());
-    for listed in &evidence.info.backups {
+    let mut backups = Vec::with_capacity(evidence.backups.len());
+    for listed in evidence.backups {
         let backup = judge(&evidence, listed, &mut problems);
         backups.push(backup);
     }
@@ -92,12 +89,12 @@ fn judge(
 
 /// The first few objects of a backup that are missing or of a wrong size.
 fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
-    let manifest = match evidence.manifests.get(label) {
-        Some(Ok(manifest)) => manifest,
+    let needs = match evidence.needs.get(label) {
+        Some(Ok(needs)) => needs,
         Some(Err(problem)) => return vec![problem.clone()],
-        None => return vec![format!("{label}/backup.manifest is missing")],
+        None => return vec![format!("the manifest of {label} is missing")],
     };
-    let faults = faults(evidence.repository, manifest);
+    let faults = faults(evidence.repository, needs);
     let mut named: Vec<String> = faults.iter().take(MISSING_NAMED_MAX).cloned().collect();
     if faults.len() > MISSING_NAMED_MAX {
         named.push(format!("and {} more", faults.len() - MISSING_NAMED_MAX));
@@ -105,9 +102,9 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
     named
 }
 
-/// Every object of a manifest that a listing lacks or has with a wrong size.
-fn faults(repository: &Repository, manifest: &Manifest) -> Vec<String> {
-    let expected = manifest.objects.iter();
+/// Every needed object that a listing lacks or has with a wrong size.
+fn faults(repository: &Repository, needs: &Needs) -> Vec<String> {
+    let expected = needs.objects.iter();
     expected
         .filter_map(|(key, size)| match repository.get(key) {
             None => Some(format!("{key} is missing")),
@@ -119,10 +116,10 @@ fn faults(repository: &Repository, manifest: &Manifest) -> Vec<String> {
         .collect()
 }
 
-/// Whether every object of a manifest is in a listing with the right size.
+/// Whether every needed object is in a listing with the right size.
 #[must_use]
-pub fn is_complete(repository: &Repository, manifest: &Manifest) -> bool {
-    let mut expected = manifest.objects.iter();
+pub fn is_complete(repository: &Repository, needs: &Needs) -> bool {
+    let mut expected = needs.objects.iter();
     expected.all(|(key, size)| repository.get(key).is_some_and(|found| size.fits(found.size_bytes)))
 }
 

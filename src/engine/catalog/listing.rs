@@ -58,7 +58,7 @@ impl Listing {
                 }
             }
         }
-        let mut merge = Merge::new(stanza, self.known.clone().unwrap_or_default());
+        let mut merge = Merge::new(&place.format, self.known.clone().unwrap_or_default());
         for (part, after) in parts {
             merge.begin(&part, &after);
             list(store, place, &part, &after, &mut merge).await?;

@@ -14,7 +14,7 @@ use crate::{
         repository::Repository,
         segment::{BlockId, Found, Packed, Place},
     },
-    layout::pgbackrest::keys::{self, Role},
+    layout::{BackupFormat, Role},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use std::{
 /// A listing that goes by.
 #[derive(Debug)]
 pub struct Merge {
-    stanza: String,
+    format: BackupFormat,
     known: Arc<Repository>,
     next: Repository,
     block: Option<OpenBlock>,
@@ -54,9 +54,9 @@ struct Others {
 impl Merge {
     /// Begins with what was known.
     #[must_use]
-    pub fn new(stanza: &str, known: Arc<Repository>) -> Self {
+    pub fn new(format: &BackupFormat, known: Arc<Repository>) -> Self {
         let next = (*known).clone();
-        Self { stanza: stanza.to_owned(), known, next, block: None, others: None }
+        Self { format: format.clone(), known, next, block: None, others: None }
     }
 
     /// The objects of `part`, such as `archive/m`, behind the key `after` follow.
@@ -78,7 +78,7 @@ impl Merge {
 
     /// The next object.
     pub fn take(&mut self, key: &str, found: Found) {
-        match keys::role(&self.stanza, key) {
+        match self.format.role(key) {
             Role::Segment { archive, name, sha1, codec } => {
                 let packed = Place::parse(&name)
                     .and_then(|place| Some((place, Packed::new(place, &sha1, codec, &found)?)));
@@ -94,13 +94,7 @@ impl Merge {
                 }
                 self.other(key, found);
             }
-            Role::ArchiveInfo
-            | Role::BackupLabel
-            | Role::Data { .. }
-            | Role::Manifest { .. }
-            | Role::BackupHistory
-            | Role::BackupInfo { .. }
-            | Role::Other => self.other(key, found),
+            Role::Marker { .. } | Role::Data { .. } | Role::Other => self.other(key, found),
         }
     }
 
@@ -110,12 +104,19 @@ impl Merge {
         self.end_of_part();
         let generation = self.known.generation + 1;
         let mut changed = false;
+        let of = |others: &BTreeMap<String, Arc<BTreeMap<String, Found>>>, key: &str| {
+            others.values().find_map(|part| part.get(key).copied())
+        };
+        let same = |key: &str| of(&self.known.others, key) == of(&self.next.others, key);
         self.next.archives.retain(|name, archive| {
             let known = self.known.archives.get(name);
             let is_known = known.is_some_and(|known| {
                 (&known.blocks, &known.doubles, &known.histories)
                     == (&archive.blocks, &archive.doubles, &archive.histories)
             });
+            // A history file that was written anew changes its log's ways.
+            let mut histories = archive.histories.values();
+            let is_known = is_known && histories.all(|key| same(key));
             if let (Some(known), true) = (known, is_known) {
                 *archive = known.clone();
                 return true;
@@ -169,7 +170,7 @@ impl Merge {
 
     fn archive(&mut self, name: &str) -> &mut Arc<Archive> {
         if !self.next.archives.contains_key(name) {
-            let directory = keys::archive_directory(&self.stanza, name);
+            let directory = self.format.archive_directory(name);
             let archive = Arc::new(Archive::new(directory));
             self.next.archives.insert(name.to_owned(), archive);
         }
@@ -242,6 +243,10 @@ pub(crate) mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
+    fn format() -> BackupFormat {
+        BackupFormat::PgBackRest { stanza: "m".to_owned() }
+    }
+
     pub(crate) fn found(size_bytes: u64) -> Found {
         Found::new(size_bytes, DateTime::UNIX_EPOCH, Some("1"))
     }
@@ -262,7 +267,7 @@ pub(crate) mod tests {
         after: &str,
         listing: &BTreeMap<String, Found>,
     ) -> Arc<Repository> {
-        let mut merge = Merge::new("m", known);
+        let mut merge = Merge::new(&format(), known);
         for part in ["archive/m", "backup/m"] {
             if part != "archive/m" && !after.is_empty() {
                 continue;
@@ -353,7 +358,7 @@ pub(crate) mod tests {
     fn segments(archive: &str, objects: &Objects) -> (BTreeMap<String, String>, Vec<String>) {
         let mut by_name: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
         for key in objects.keys() {
-            if let Role::Segment { archive: of, name, sha1, .. } = keys::role("m", key)
+            if let Role::Segment { archive: of, name, sha1, .. } = format().role(key)
                 && of == archive
             {
                 by_name.entry(name).or_default().push((sha1, key.clone()));
@@ -394,7 +399,7 @@ pub(crate) mod tests {
             assert_eq!(log.histories.values().collect::<Vec<_>>(), of_log);
         }
         let others = repository.others().map(|(key, _)| key);
-        let segment = |key: &str| matches!(keys::role("m", key), Role::Segment { .. });
+        let segment = |key: &str| matches!(format().role(key), Role::Segment { .. });
         let expect: Vec<_> = known.keys().filter(|key| !segment(key)).collect();
         assert_eq!(others.collect::<Vec<_>>(), expect);
     }
@@ -447,7 +452,7 @@ pub(crate) mod tests {
             for n in (1..archive.len()).rev() {
                 archive.swap(n, usize::try_from(mixed.next_u64()).unwrap() % (n + 1));
             }
-            let mut merge = Merge::new("m", Arc::default());
+            let mut merge = Merge::new(&format(), Arc::default());
             merge.begin("archive/m", "");
             archive.iter().for_each(|(key, found)| merge.take(key, **found));
             merge.begin("backup/m", "");

@@ -1,7 +1,7 @@
 //! What a store holds of one service: its backups, which of them are restorable, and when to.
 //!
-//! 1. `observe` reads the small files and has `listing` list what can have changed; `merge` (pure) puts
-//!    it into the `repository`, which holds segments in the blocks of an `archive`.
+//! 1. `observe` has `files` read the small files and `listing` list what can have changed; `merge` (pure)
+//!    puts it into the `repository`, which holds segments in the blocks of an `archive`.
 //! 2. `runs` (pure) follows each backup's log by the names of its segments to the first gap.
 //! 3. `index` reads the segments of those runs that it has not read before, and proves them; what it
 //!    has `learned` lies parallel to the archive's blocks.
@@ -16,6 +16,7 @@ pub mod merge;
 pub mod segment;
 
 pub mod build;
+pub mod files;
 pub mod index;
 pub mod learned;
 pub mod listing;

@@ -10,7 +10,7 @@ use crate::{
         index::{IndexedRun, scan_with},
         observe::{Observed, Reader},
     },
-    layout::pgbackrest::backup_info::ListedBackup,
+    layout::backup::ListedBackup,
     store::StoreError,
     wal::stop::StopFinder,
 };
@@ -72,7 +72,7 @@ pub async fn plan(
             // The newest base backup needs the least log; an older one serves when the clock of the
             // database was set back, so that the moment's place lies before the newer one's end.
             for (listed, run) in covering.into_iter().rev() {
-                let (length, stop, last) = stop_at(reader, observed, listed, run, time).await?;
+                let (length, stop, last) = stop_at(reader, listed, run, time).await?;
                 if stop.replayed_to >= listed.lsn_stop {
                     return assemble(reader, observed, (listed, run), length, stop, last);
                 }
@@ -89,7 +89,7 @@ fn candidates(
 ) -> Vec<(&ListedBackup, &IndexedRun)> {
     let restorable =
         |label: &str| observed.catalog.backups.iter().any(|b| b.name == label && b.range.is_some());
-    let listed = observed.look.info.backups.iter();
+    let listed = observed.look.backups.iter();
     listed
         .filter(|listed| restorable(&listed.label) && wanted(listed))
         .filter_map(|listed| Some((listed, &**observed.runs.get(&listed.label)?)))
@@ -99,7 +99,6 @@ fn candidates(
 /// Where a moment stops: how many segments are needed, the stop, the last commit or abort before it.
 async fn stop_at(
     reader: &Reader,
-    observed: &Observed,
     listed: &ListedBackup,
     indexed: &IndexedRun,
     time: DateTime<Utc>,
@@ -109,7 +108,7 @@ async fn stop_at(
         let stop = indexed.sum().at_end().ok_or_else(vanished)?;
         return Ok((indexed.len(), stop, indexed.sum().last_xact_time));
     };
-    let archive = observed.look.info.archive_of(listed).ok_or_else(vanished)?;
+    let archive = listed.archive.clone().ok_or_else(vanished)?;
     let log = reader.log(&archive).ok_or_else(vanished)?;
     let (store, prefix) = (&**reader.store(), &reader.place().prefix);
     let scanner = log
@@ -137,7 +136,7 @@ fn assemble(
 ) -> Result<RecoveryPlan, RecoverError> {
     let changed = || RecoverError::Changed("the log of the base backup is empty".to_owned());
     let first = indexed.facts().ok_or_else(changed)?;
-    let archive = observed.look.info.archive_of(listed).ok_or_else(changed)?;
+    let archive = listed.archive.clone().ok_or_else(changed)?;
     let in_store = |key: &str| {
         reader.place().prefix.join(key).map_or_else(|_| key.to_owned(), |key| key.to_string())
     };

@@ -6,7 +6,7 @@ use crate::{
         archive::Archive,
         segment::{BlockId, Packed, Place, StoredSegment},
     },
-    layout::pgbackrest::backup_info::ListedBackup,
+    layout::backup::ListedBackup,
     wal::timeline::TimelinePath,
 };
 use std::{
@@ -301,17 +301,15 @@ pub(crate) mod tests {
     pub(crate) fn backup(start: &str, stop: &str, lsn_stop: u64) -> ListedBackup {
         ListedBackup {
             label: "20261123-075157F".into(),
-            db_id: 1,
+            archive: Some("15-1".into()),
             archive_start: start.into(),
             archive_stop: stop.into(),
-            lsn_start: Lsn(0),
             lsn_stop: Lsn(lsn_stop),
             started_at: DateTime::UNIX_EPOCH,
             finished_at: DateTime::UNIX_EPOCH,
             size_bytes: 1,
             stored_bytes: 1,
             references: vec![],
-            has_page_errors: false,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How often everything in them is listed, and not only what is new.
     pub full_scan_interval: Duration,
+    /// Memory for copying, in MiB.
+    pub memory_mib: u64,
     /// Who may call the API.
     pub tokens: Vec<Token>,
     /// Clouds with their stores.

@@ -9,10 +9,12 @@ mod needed_log;
 pub mod plan;
 pub mod prune;
 
+pub mod copying;
 mod describe;
 pub mod execute;
 pub mod pass;
 mod retain;
+mod schedule;
 
 #[cfg(test)]
 mod tests {
@@ -32,7 +34,7 @@ mod tests {
         },
         layout::{
             BackupFormat, BackupPlace,
-            pgbackrest::{info_file::tests::sealed, manifest::Manifest},
+            pgbackrest::{info_file::tests::sealed, manifest},
         },
         store::{BlobStore, PutMode, body_of, key::Key, memory::MemoryStore},
         wal::decode::sha1_hex,
@@ -158,13 +160,13 @@ mod tests {
         async fn nothing_is_promised_that_is_not_there(&self, when: &str) {
             let target = self.look(&self.target, "p/s").await;
             assert_eq!(target.problems, Vec::<String>::new(), "{when}");
-            for backup in &target.info.backups {
-                let manifest = target.manifests[&backup.label].as_ref().unwrap();
-                assert!(is_complete(&target.repository, manifest), "{when}: {}", backup.label);
+            for backup in &target.backups {
+                let needs = target.needs[&backup.label].as_ref().unwrap();
+                assert!(is_complete(&target.repository, needs), "{when}: {}", backup.label);
                 let log = &target.repository.archives["15-1"];
                 assert!(log.contains(&backup.archive_stop), "{when}: {}", backup.label);
                 let parents = backup.references.iter();
-                assert!(parents.into_iter().all(|p| target.info.backup(p).is_some()), "{when}");
+                assert!(parents.into_iter().all(|p| target.backup(p).is_some()), "{when}");
             }
         }
     }
@@ -242,7 +244,7 @@ mod tests {
                 pair.nothing_is_promised_that_is_not_there("on the way").await;
             }
             let copy = pair.look(&pair.target, "p/s").await;
-            assert_eq!(copy.info.backups.len(), 2);
+            assert_eq!(copy.backups.len(), 2);
         }
     }
 
@@ -276,7 +278,7 @@ mod tests {
         assert!(!pair.pass().await);
         let problems = pair.plan().await.problems;
         assert!(problems.iter().any(|p| p.contains("as new as")), "{problems:?}");
-        assert_eq!(pair.look(&pair.target, "p/s").await.info.backups.len(), 2);
+        assert_eq!(pair.look(&pair.target, "p/s").await.backups.len(), 2);
     }
 
     #[tokio::test]
@@ -294,7 +296,7 @@ mod tests {
         pair.put(&format!("backup/m/{INCREMENTAL}/pg_data/b"), "bb").await;
         while pair.pass().await {}
         pair.nothing_is_promised_that_is_not_there("in the end").await;
-        assert_eq!(pair.look(&pair.target, "p/s").await.info.backups.len(), 2);
+        assert_eq!(pair.look(&pair.target, "p/s").await.backups.len(), 2);
     }
 
     #[tokio::test]
@@ -319,39 +321,39 @@ mod tests {
         let source = pair.look(&pair.source, "repo").await;
         let target = pair.look(&pair.target, "p/s").await;
         let at = |day| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day);
-        let backups =
-            target.info.backups.iter().map(|listed| crate::engine::catalog::CatalogBackup {
-                name: listed.label.clone(),
-                started_at: listed.started_at,
-                finished_at: listed.finished_at,
-                size_bytes: 0,
-                stored_bytes: 0,
-                log_segments: 0,
-                log_bytes: 0,
-                incremental: false,
-                missing: Vec::new(),
-                range: Some(crate::domain::window::RestoreRange {
-                    earliest: listed.finished_at,
-                    latest: listed.finished_at,
-                    exact: true,
-                }),
-            });
+        let backups = target.backups.iter().map(|listed| crate::engine::catalog::CatalogBackup {
+            name: listed.label.clone(),
+            started_at: listed.started_at,
+            finished_at: listed.finished_at,
+            size_bytes: 0,
+            stored_bytes: 0,
+            log_segments: 0,
+            log_bytes: 0,
+            incremental: false,
+            missing: Vec::new(),
+            range: Some(crate::domain::window::RestoreRange {
+                earliest: listed.finished_at,
+                latest: listed.finished_at,
+                exact: true,
+            }),
+        });
         let catalog = crate::engine::catalog::RegionCatalog {
             backups: backups.collect(),
             ..Default::default()
         };
+        let format = BackupFormat::PgBackRest { stanza: "m".to_owned() };
         let mut expired = Vec::new();
-        for label in prune::unlisted("m", &source, &target) {
+        for label in prune::unlisted(&format, &source, &target) {
             let key = Key::parse(&format!("p/s/backup/m/{label}/backup.manifest")).unwrap();
-            let manifest = match crate::store::read_all(&pair.target, &key, 1 << 20).await {
-                Ok((_, bytes)) => Some(Arc::new(Manifest::read("m", &label, &bytes).unwrap())),
+            let needs = match crate::store::read_all(&pair.target, &key, 1 << 20).await {
+                Ok((_, bytes)) => Some(Arc::new(manifest::needs("m", &label, &bytes).unwrap())),
                 Err(_) => None,
             };
-            expired.push(prune::Expired { label, since: at(since), manifest });
+            expired.push(prune::Expired { label, since: at(since), needs });
         }
         let retention =
             prune::Retention { expired_after: chrono::TimeDelta::days(7), keep_restorable: keep };
-        prune::plan("m", &target, &catalog, &expired, retention, at(now))
+        prune::plan(&format, &target, &catalog, &expired, retention, at(now))
     }
 
     #[tokio::test]

@@ -14,9 +14,9 @@ pub(super) struct NeededLog {
 impl NeededLog {
     pub(super) fn of(source: &Look, target: &Look) -> Self {
         let mut from: BTreeMap<String, u64> = BTreeMap::new();
-        for info in [&source.info, &target.info] {
-            for backup in &info.backups {
-                let Some(archive) = info.archive_of(backup) else { continue };
+        for look in [source, target] {
+            for backup in &look.backups {
+                let Some(archive) = backup.archive.clone() else { continue };
                 // A start that is no name needs everything.
                 let start = Place::parse(&backup.archive_start).map_or(0, |start| start.position);
                 let known = from.entry(archive).or_insert(start);

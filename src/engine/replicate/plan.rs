@@ -9,10 +9,12 @@ use crate::{
         segment::{Found, Packed, Place},
     },
     engine::replicate::needed_log::NeededLog,
-    layout::pgbackrest::{
-        backup_info::{self, BackupInfo, ListedBackup},
-        keys::{self, Role},
-        manifest::{ExpectedSize, Manifest},
+    layout::{
+        backup::{ExpectedSize, ListedBackup, Needs},
+        pgbackrest::{
+            backup_info,
+            keys::{self, Role},
+        },
     },
 };
 use bytes::Bytes;
@@ -104,7 +106,7 @@ pub fn plan(stanza: &str, source: &Look, target: &Look, damaged: &BTreeSet<Strin
     if let Some(refusal) = made_anew(source, target) {
         return CopyPlan { problems: vec![refusal], ..CopyPlan::default() };
     }
-    if source.info_bytes.is_none() && source.archive_info.is_none() {
+    if source.files.backup_info.is_none() && source.files.archive_info.is_none() {
         let what = "the primary region holds no pgBackRest repository for this service";
         let mut problems = vec![what.to_owned()];
         problems.extend(source.problems.iter().cloned());
@@ -121,15 +123,13 @@ pub fn plan(stanza: &str, source: &Look, target: &Look, damaged: &BTreeSet<Strin
 
 /// A primary whose repository was made anew holds other data under the same names.
 fn made_anew(source: &Look, target: &Look) -> Option<String> {
-    let clusters = |look: &Look| {
-        let bytes = look.archive_info.as_ref()?;
-        backup_info::read_archive_info(bytes).ok()
-    };
-    let by_archive = clusters(target)
-        .zip(clusters(source))
+    let (old, new) = (&target.files, &source.files);
+    let by_archive = old
+        .archive_clusters()
+        .zip(new.archive_clusters())
         .is_some_and(|(old, new)| !backup_info::continues(&old, &new));
-    let by_backup = source.info_bytes.is_some()
-        && !backup_info::continues(&target.info.clusters, &source.info.clusters);
+    let by_backup =
+        new.backup_info.is_some() && !backup_info::continues(&old.clusters, &new.clusters);
     (by_archive || by_backup).then(|| {
         "the primary's repository belongs to another database cluster than the copy: it was made \
          anew. Nothing is copied, so that the copy stays as it is; to go on, give the service \
@@ -150,8 +150,8 @@ impl Planner<'_> {
     /// History files before segments: without them a newer timeline is silently lost.
     fn log(&mut self) {
         let mut first = Vec::new();
-        if let Some(bytes) = &self.source.archive_info
-            && self.target.archive_info.as_ref() != Some(bytes)
+        if let Some(bytes) = &self.source.files.archive_info
+            && self.target.files.archive_info.as_ref() != Some(bytes)
         {
             let key = keys::archive_info(self.stanza);
             first.push(Step::Write { key: format!("{key}.copy"), bytes: bytes.clone() });
@@ -206,14 +206,14 @@ impl Planner<'_> {
         let (mut copies, mut manifests) = (Vec::new(), Vec::new());
         let (mut waiting, mut published, mut newest) = (false, true, None);
         let mut expected: BTreeMap<String, ExpectedSize> = BTreeMap::new();
-        for backup in &self.source.info.backups {
-            let Some(manifest) = self.manifest(backup) else { continue };
-            expected.extend(manifest.objects.clone());
-            if is_complete(&self.target.repository, &manifest) && self.log_is_there(backup) {
+        for backup in &self.source.backups {
+            let Some(needs) = self.needs(backup) else { continue };
+            expected.extend(needs.objects.clone());
+            if is_complete(&self.target.repository, &needs) && self.log_is_there(backup) {
                 let ready = self.manifests(backup, &mut copies, &mut manifests);
                 published &= ready;
                 newest = newest.max(Some(backup.finished_at));
-            } else if is_complete(&self.source.repository, &manifest) {
+            } else if is_complete(&self.source.repository, &needs) {
                 waiting = true;
             } else {
                 let label = &backup.label;
@@ -221,7 +221,7 @@ impl Planner<'_> {
                 self.plan.problems.push(what);
             }
         }
-        for backup in &self.source.info.backups {
+        for backup in &self.source.backups {
             self.files(backup, &expected, &mut files);
         }
         // Parents sort before the backups that refer to them: their label is the prefix.
@@ -236,9 +236,9 @@ impl Planner<'_> {
         }
     }
 
-    fn manifest(&mut self, backup: &ListedBackup) -> Option<Arc<Manifest>> {
-        match self.source.manifests.get(&backup.label) {
-            Some(Ok(manifest)) => Some(manifest.clone()),
+    fn needs(&mut self, backup: &ListedBackup) -> Option<Arc<Needs>> {
+        match self.source.needs.get(&backup.label) {
+            Some(Ok(needs)) => Some(needs.clone()),
             Some(Err(problem)) => {
                 self.plan.problems.push(format!("in the primary region, {problem}"));
                 None
@@ -254,10 +254,10 @@ impl Planner<'_> {
 
     /// Whether the copy has every segment that the primary has between a backup's start and end.
     fn log_is_there(&self, backup: &ListedBackup) -> bool {
-        let Some(name) = self.source.info.archive_of(backup) else { return false };
+        let Some(name) = &backup.archive else { return false };
         let (start, stop) = (&backup.archive_start, &backup.archive_stop);
         let archives = [&self.source.repository, &self.target.repository]
-            .map(|repository| repository.archives.get(&name));
+            .map(|repository| repository.archives.get(name));
         let [Some(source), Some(target)] = archives else { return false };
         let (Some(first), Some(last)) = (Place::parse(start), Place::parse(stop)) else {
             return false;
@@ -277,7 +277,7 @@ impl Planner<'_> {
     ) -> bool {
         let key = keys::manifest(self.stanza, &backup.label);
         let copy = format!("{key}.copy");
-        let unreadable = matches!(self.target.manifests.get(&backup.label), Some(Err(_)));
+        let unreadable = matches!(self.target.needs.get(&backup.label), Some(Err(_)));
         let wanted = |key: &str| {
             let found = self.source.repository.get(key)?;
             if unreadable {
@@ -328,20 +328,20 @@ impl Planner<'_> {
             }
         }
         self.plan.data.push(Stage { name: "backup history", steps: history });
-        let Some(bytes) = &self.source.info_bytes else { return };
-        if self.target.info_bytes.as_ref() == Some(bytes) || self.source.info.backups.is_empty() {
+        let Some(bytes) = &self.source.files.backup_info else { return };
+        if self.target.files.backup_info.as_ref() == Some(bytes) || self.source.backups.is_empty() {
             return;
         }
-        let latest = |info: &BackupInfo| info.backups.iter().map(|b| b.finished_at).max();
+        let latest = |look: &Look| look.backups.iter().map(|b| b.finished_at).max();
         // A catalogue whose newest backup cannot be restored is worse than the older one: whoever
         // uses it takes the newest first.
-        if newest < latest(&self.source.info) {
+        if newest < latest(self.source) {
             let what = "the newest backup of the primary's catalogue is not complete; the copy \
                         keeps its catalogue until it is";
             self.plan.problems.push(what.to_owned());
             return;
         }
-        if newest < latest(&self.target.info) {
+        if newest < latest(self.target) {
             let what = "the primary's catalogue lists no complete backup that is as new as the \
                         newest one in the copy; the copy keeps its catalogue";
             self.plan.problems.push(what.to_owned());

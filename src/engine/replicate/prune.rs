@@ -7,10 +7,7 @@
 
 use crate::{
     engine::catalog::{RegionCatalog, observe::Look, repository::Repository, segment::Place},
-    layout::pgbackrest::{
-        keys::{self, Role, position},
-        manifest::Manifest,
-    },
+    layout::{BackupFormat, Role, backup::Needs, pgbackrest::keys::position},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::{
@@ -34,14 +31,14 @@ pub struct Expired {
     pub label: String,
     /// When it was first seen so.
     pub since: DateTime<Utc>,
-    /// Its manifest, where it can still be read.
-    pub manifest: Option<Arc<Manifest>>,
+    /// What it needs, where that can still be read.
+    pub needs: Option<Arc<Needs>>,
 }
 
 /// What is removed, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrunePlan {
-    /// Manifests: without them nobody takes the backup for one.
+    /// Without them nobody takes the backup for one.
     pub markers: Vec<String>,
     /// Files of those backups that nothing else needs.
     pub files: Vec<String>,
@@ -62,26 +59,20 @@ impl PrunePlan {
 /// The labels of backups that lie in the copy without being listed, neither by its own catalogue nor
 /// by the primary's, whose files may be on their way.
 #[must_use]
-pub fn unlisted(stanza: &str, source: &Look, target: &Look) -> BTreeSet<String> {
-    let labels = target.repository.others().filter_map(|(key, _)| match keys::role(stanza, key) {
-        Role::Data { label } | Role::Manifest { label, .. } => Some(label),
-        Role::ArchiveInfo
-        | Role::History { .. }
-        | Role::Segment { .. }
-        | Role::BackupLabel
-        | Role::BackupHistory
-        | Role::BackupInfo { .. }
-        | Role::Other => None,
+pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet<String> {
+    let labels = target.repository.others().filter_map(|(key, _)| match format.role(key) {
+        Role::Data { label } | Role::Marker { label } => Some(label),
+        Role::History { .. } | Role::Segment { .. } | Role::Other => None,
     });
     labels
-        .filter(|label| target.info.backup(label).is_none() && source.info.backup(label).is_none())
+        .filter(|label| target.backup(label).is_none() && source.backup(label).is_none())
         .collect()
 }
 
 /// Plans what to remove. `expired` are all backups of [`unlisted`].
 #[must_use]
 pub fn plan(
-    stanza: &str,
+    format: &BackupFormat,
     target: &Look,
     catalog: &RegionCatalog,
     expired: &[Expired],
@@ -103,22 +94,22 @@ pub fn plan(
     }
     // What is needed must be known wholly before anything is taken for unneeded.
     let mut needed: BTreeSet<&str> = BTreeSet::new();
-    for backup in &target.info.backups {
-        match target.manifests.get(&backup.label) {
-            Some(Ok(manifest)) => needed.extend(manifest.objects.keys().map(String::as_str)),
+    for backup in &target.backups {
+        match target.needs.get(&backup.label) {
+            Some(Ok(needs)) => needed.extend(needs.objects.keys().map(String::as_str)),
             Some(Err(_)) | None => {
                 let label = &backup.label;
                 return held(format!("nothing is removed: the manifest of {label} cannot be read"));
             }
         }
     }
-    let known = kept.iter().filter_map(|backup| backup.manifest.as_ref());
-    needed.extend(known.flat_map(|manifest| manifest.objects.keys().map(String::as_str)));
+    let known = kept.iter().filter_map(|backup| backup.needs.as_ref());
+    needed.extend(known.flat_map(|needs| needs.objects.keys().map(String::as_str)));
     let mut plan = PrunePlan::default();
     let labels: BTreeSet<&str> = over.iter().map(|backup| backup.label.as_str()).collect();
     for (key, _) in target.repository.others() {
-        match keys::role(stanza, key) {
-            Role::Manifest { label, .. } if labels.contains(label.as_str()) => {
+        match format.role(key) {
+            Role::Marker { label } if labels.contains(label.as_str()) => {
                 plan.markers.push(key.clone());
             }
             Role::Data { label }
@@ -126,14 +117,10 @@ pub fn plan(
             {
                 plan.files.push(key.clone());
             }
-            Role::Manifest { .. }
+            Role::Marker { .. }
             | Role::Data { .. }
-            | Role::ArchiveInfo
             | Role::History { .. }
             | Role::Segment { .. }
-            | Role::BackupLabel
-            | Role::BackupHistory
-            | Role::BackupInfo { .. }
             | Role::Other => {}
         }
     }
@@ -150,12 +137,12 @@ fn unneeded_log(repository: &Repository, target: &Look, kept: &[&Expired]) -> Ve
             *known = start;
         }
     };
-    for backup in &target.info.backups {
-        let Some(archive) = target.info.archive_of(backup) else { return Vec::new() };
+    for backup in &target.backups {
+        let Some(archive) = backup.archive.clone() else { return Vec::new() };
         keep_from(archive, backup.archive_start.as_str());
     }
     for backup in kept {
-        let place = backup.manifest.as_ref().and_then(|manifest| manifest.log.as_ref());
+        let place = backup.needs.as_ref().and_then(|needs| needs.log.as_ref());
         // Without it nobody knows how far back its log is needed.
         let Some(log) = place else { return Vec::new() };
         keep_from(log.archive.clone(), log.start.as_str());

@@ -11,7 +11,6 @@ use crate::{
             prune::{self, Expired, PrunePlan, Retention},
         },
     },
-    layout::BackupFormat,
 };
 use chrono::TimeDelta;
 use tracing::{info, warn};
@@ -31,8 +30,8 @@ impl Replicator {
             return;
         }
         let mut reader = target.reader.lock().await;
-        let BackupFormat::PgBackRest { stanza } = reader.place().format.clone();
-        let labels = prune::unlisted(&stanza, source, &observed.look);
+        let format = reader.place().format.clone();
+        let labels = prune::unlisted(&format, source, &observed.look);
         let now = self.shared.clock.now();
         let since = match self.shared.state.note_expired(&self.service.id, cloud, &labels, now) {
             Ok(since) => since,
@@ -43,18 +42,18 @@ impl Replicator {
         };
         let mut expired = Vec::new();
         for (label, since) in since {
-            let manifest = match reader.manifest(&observed.look.repository, &stanza, &label).await {
-                Ok(manifest) => manifest.and_then(Result::ok),
+            let needs = match reader.needs(&observed.look.repository, &label).await {
+                Ok(needs) => needs.and_then(Result::ok),
                 Err(error) => {
                     warn!(service = %self.service.id, error = %chain(&error), "nothing is removed");
                     return;
                 }
             };
-            expired.push(Expired { label, since, manifest });
+            expired.push(Expired { label, since, needs });
         }
         let retention = retention(settings);
         let plan =
-            prune::plan(&stanza, &observed.look, &observed.catalog, &expired, retention, now);
+            prune::plan(&format, &observed.look, &observed.catalog, &expired, retention, now);
         if let Some(why) = &plan.held {
             warn!(service = %self.service.id, region = %cloud, why, "expired backups are kept");
         }

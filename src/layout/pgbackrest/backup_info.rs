@@ -2,40 +2,14 @@
 
 use crate::{
     domain::lsn::Lsn,
-    layout::pgbackrest::info_file::{self, Entry, InfoFileError},
+    layout::{
+        backup::ListedBackup,
+        pgbackrest::info_file::{self, Entry, InfoFileError},
+    },
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// A backup as the catalogue lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedBackup {
-    /// Label.
-    pub label: String,
-    /// Number of the cluster in `[db:history]`.
-    pub db_id: u32,
-    /// First segment that makes it consistent.
-    pub archive_start: String,
-    /// Last segment that makes it consistent.
-    pub archive_stop: String,
-    /// Where it began.
-    pub lsn_start: Lsn,
-    /// Where it ended.
-    pub lsn_stop: Lsn,
-    /// When it began (whole seconds).
-    pub started_at: DateTime<Utc>,
-    /// When it ended: what is listed in whole seconds, rounded up.
-    pub finished_at: DateTime<Utc>,
-    /// Size of the restored files, in bytes.
-    pub size_bytes: u64,
-    /// Size that it added to the repository, in bytes.
-    pub stored_bytes: u64,
-    /// Labels of earlier backups that it needs.
-    pub references: Vec<String>,
-    /// Whether pages with wrong checksums were met.
-    pub has_page_errors: bool,
-}
 
 /// A cluster that a repository knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +44,14 @@ impl BackupInfo {
     /// [`InfoFileError`].
     pub fn read(bytes: &[u8]) -> Result<Self, InfoFileError> {
         let mut info = Self::default();
+        let mut clusters_of = Vec::new();
         info_file::read("backup.info", bytes, |entry| {
             match entry.section {
-                "backup:current" => info.backups.push(listed(&entry)?),
+                "backup:current" => {
+                    let (db_id, backup) = listed(&entry)?;
+                    clusters_of.push(db_id);
+                    info.backups.push(backup);
+                }
                 "db:history" => {
                     let (id, cluster) = cluster("backup.info", &entry, "db-system-id")?;
                     info.clusters.insert(id, cluster);
@@ -81,21 +60,13 @@ impl BackupInfo {
             }
             Ok(())
         })?;
+        // The clusters stand behind the backups in the file.
+        for (db_id, backup) in clusters_of.iter().zip(&mut info.backups) {
+            let cluster = info.clusters.get(db_id);
+            backup.archive = cluster.map(|cluster| format!("{}-{db_id}", cluster.version));
+        }
         info.backups.sort_by(|a, b| (a.started_at, &a.label).cmp(&(b.started_at, &b.label)));
         Ok(info)
-    }
-
-    /// The backup with this label.
-    #[must_use]
-    pub fn backup(&self, label: &str) -> Option<&ListedBackup> {
-        self.backups.iter().find(|backup| backup.label == label)
-    }
-
-    /// Directory of a backup's log: `15-1`.
-    #[must_use]
-    pub fn archive_of(&self, backup: &ListedBackup) -> Option<String> {
-        let cluster = self.clusters.get(&backup.db_id)?;
-        Some(format!("{}-{}", cluster.version, backup.db_id))
     }
 }
 
@@ -123,7 +94,8 @@ pub fn continues(older: &BTreeMap<u32, Cluster>, newer: &BTreeMap<u32, Cluster>)
     older.iter().all(|(id, cluster)| newer.get(id) == Some(cluster))
 }
 
-fn listed(entry: &Entry<'_>) -> Result<ListedBackup, InfoFileError> {
+/// A backup, and the number of its cluster in `[db:history]`.
+fn listed(entry: &Entry<'_>) -> Result<(u32, ListedBackup), InfoFileError> {
     let value = &entry.value;
     let missing = |key: &str| InfoFileError::Missing {
         file: "backup.info".to_owned(),
@@ -138,22 +110,23 @@ fn listed(entry: &Entry<'_>) -> Result<ListedBackup, InfoFileError> {
     let references = value["backup-reference"].as_array().map_or(Vec::new(), |labels| {
         labels.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     });
-    Ok(ListedBackup {
+    let db_id = u32::try_from(number("db-id")?).map_err(|_| missing("db-id"))?;
+    let backup = ListedBackup {
         label: entry.key.to_owned(),
-        db_id: u32::try_from(number("db-id")?).map_err(|_| missing("db-id"))?,
+        archive: None,
         // Backups taken offline or without an archive check have none: they need no log of
         // their own, and cannot be rolled forward by us.
         archive_start: text("backup-archive-start")?,
         archive_stop: text("backup-archive-stop")?,
-        lsn_start: lsn("backup-lsn-start")?,
         lsn_stop: lsn("backup-lsn-stop")?,
         started_at: time("backup-timestamp-start")?,
+        // What ended is listed in whole seconds.
         finished_at: time("backup-timestamp-stop")? + TimeDelta::seconds(1),
         size_bytes: number("backup-info-size")?,
         stored_bytes: value["backup-info-repo-size-delta"].as_u64().unwrap_or(0),
         references,
-        has_page_errors: value["backup-error"].as_bool().unwrap_or(false),
-    })
+    };
+    Ok((db_id, backup))
 }
 
 fn cluster(
@@ -191,8 +164,9 @@ mod tests {
              1={\"db-system-id\":7711271521840637771,\"db-version\":\"15\"}\n",
         );
         let info = BackupInfo::read(text.as_bytes()).unwrap();
-        let backup = info.backup("20261123-075157F").unwrap();
-        assert_eq!(info.archive_of(backup).as_deref(), Some("15-1"));
+        let [backup] = &info.backups[..] else { panic!("{info:?}") };
+        assert_eq!(backup.label, "20261123-075157F");
+        assert_eq!(backup.archive.as_deref(), Some("15-1"));
         assert_eq!(backup.lsn_stop, Lsn(0x0600_0100));
         assert_eq!(backup.finished_at.timestamp(), 1_795_420_324, "rounded up");
     }

@@ -1,6 +1,9 @@
 //! What the keys of a repository are.
 
-use crate::domain::{lsn::Timeline, recovery::Codec};
+use crate::{
+    domain::{lsn::Timeline, recovery::Codec},
+    layout,
+};
 
 /// What a key of a repository is, by its name below the repository's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,24 @@ pub enum Role {
     },
     /// Of another stanza, or nothing that pgBackRest keeps.
     Other,
+}
+
+impl From<Role> for layout::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::History { archive, timeline } => Self::History { archive, timeline },
+            Role::Segment { archive, name, sha1, codec } => {
+                Self::Segment { archive, name, sha1, codec }
+            }
+            Role::Manifest { label, .. } => Self::Marker { label },
+            Role::Data { label } => Self::Data { label },
+            Role::ArchiveInfo
+            | Role::BackupLabel
+            | Role::BackupHistory
+            | Role::BackupInfo { .. }
+            | Role::Other => Self::Other,
+        }
+    }
 }
 
 /// Key of the catalogue.

@@ -1,46 +1,10 @@
 //! `backup.manifest`: the objects that a backup needs.
 
-use crate::layout::pgbackrest::info_file::{self, InfoFileError};
+use crate::layout::{
+    backup::{ExpectedSize, LogPlace, Needs},
+    pgbackrest::info_file::{self, InfoFileError},
+};
 use serde_json::Value;
-use std::collections::BTreeMap;
-
-/// The objects of a backup by their key below the repository's prefix, and how large each must be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Manifest {
-    /// Key and what is known of its size.
-    pub objects: BTreeMap<String, ExpectedSize>,
-    /// The log that makes the backup consistent.
-    pub log: Option<LogPlace>,
-}
-
-/// Where the log of a backup begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPlace {
-    /// Directory of the cluster, such as `15-1`.
-    pub archive: String,
-    /// Name of the first segment.
-    pub start: String,
-}
-
-/// What a manifest says about an object's size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpectedSize {
-    /// Exactly so many bytes.
-    Exactly(u64),
-    /// At least so many bytes: a bundle of which this backup needs a part.
-    AtLeast(u64),
-}
-
-impl ExpectedSize {
-    /// Whether an object of `size_bytes` fits.
-    #[must_use]
-    pub fn fits(self, size_bytes: u64) -> bool {
-        match self {
-            Self::Exactly(size) => size_bytes == size,
-            Self::AtLeast(size) => size_bytes >= size,
-        }
-    }
-}
 
 /// A file of a backup as its repository stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,27 +21,25 @@ pub struct StoredFile {
     pub sha1: Option<String>,
 }
 
-impl Manifest {
-    /// Reads the manifest of the backup `label` of `stanza`.
-    ///
-    /// # Errors
-    /// [`InfoFileError`].
-    pub fn read(stanza: &str, label: &str, bytes: &[u8]) -> Result<Self, InfoFileError> {
-        let parsed = parse(stanza, label, bytes)?;
-        let mut manifest = Self { log: parsed.log, ..Self::default() };
-        for file in parsed.files {
-            if !file.bundled {
-                manifest.objects.insert(file.key, ExpectedSize::Exactly(file.size_bytes));
-                continue;
-            }
-            let end = file.offset.saturating_add(file.size_bytes);
-            let known = manifest.objects.entry(file.key).or_insert(ExpectedSize::AtLeast(0));
-            if let ExpectedSize::AtLeast(size) = known {
-                *size = end.max(*size);
-            }
+/// What the backup `label` of `stanza` needs, by its manifest.
+///
+/// # Errors
+/// [`InfoFileError`].
+pub fn needs(stanza: &str, label: &str, bytes: &[u8]) -> Result<Needs, InfoFileError> {
+    let parsed = parse(stanza, label, bytes)?;
+    let mut needs = Needs { log: parsed.log, ..Needs::default() };
+    for file in parsed.files {
+        if !file.bundled {
+            needs.objects.insert(file.key, ExpectedSize::Exactly(file.size_bytes));
+            continue;
         }
-        Ok(manifest)
+        let end = file.offset.saturating_add(file.size_bytes);
+        let known = needs.objects.entry(file.key).or_insert(ExpectedSize::AtLeast(0));
+        if let ExpectedSize::AtLeast(size) = known {
+            *size = end.max(*size);
+        }
     }
+    Ok(needs)
 }
 
 /// The files that the backup `label` of `stanza` stores, its own and those of earlier backups.
@@ -177,14 +139,13 @@ mod tests {
              pg_data/one={\"bni\":1,\"bno\":22,\"repo-size\":17,\"size\":8}\n\
              pg_data/two={\"bni\":1,\"repo-size\":22,\"size\":8192}\n",
         );
-        let manifest = Manifest::read("m", "20261125-223158F_X", text.as_bytes()).unwrap();
+        let needs = needs("m", "20261125-223158F_X", text.as_bytes()).unwrap();
         let expect = [
             ("backup/m/20261125-223158F/pg_data/PG_VERSION.zst", ExpectedSize::Exactly(12)),
             ("backup/m/20261125-223158F_X/bundle/1", ExpectedSize::AtLeast(39)),
             ("backup/m/20261125-223158F_X/pg_data/a=b.zst", ExpectedSize::Exactly(7)),
         ];
-        let found: Vec<_> =
-            manifest.objects.iter().map(|(key, size)| (key.as_str(), *size)).collect();
+        let found: Vec<_> = needs.objects.iter().map(|(key, size)| (key.as_str(), *size)).collect();
         assert_eq!(found, expect);
         assert!(ExpectedSize::AtLeast(39).fits(40) && !ExpectedSize::Exactly(7).fits(8));
     }

@@ -161,9 +161,10 @@ impl BlobStore for CloudStore {
         Ok(read?.1)
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
         let read = self.read("looking at", key, Self::head_options(), HeaderMap::new()).await;
-        Ok(metadata::from_attributes(self.shared.cloud, &read?.0.attributes))
+        let (got, meta, _) = read?;
+        Ok((meta, metadata::from_attributes(self.shared.cloud, &got.attributes)))
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

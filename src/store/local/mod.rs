@@ -183,8 +183,9 @@ impl BlobStore for LocalStore {
         Ok(walk::describe(key.clone(), &meta))
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
-        Ok(self.open("looking at", key).await?.2)
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
+        let (_, meta, user_metadata) = self.open("looking at", key).await?;
+        Ok((meta, user_metadata))
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

@@ -198,9 +198,9 @@ impl BlobStore for FaultyStore {
         self.after(fault, key, self.inner.head(key).await?)
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
         let fault = self.before(Operation::Head, key).await?;
-        self.after(fault, key, self.inner.user_metadata(key).await?)
+        self.after(fault, key, self.inner.describe(key).await?)
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

@@ -1,0 +1,68 @@
+//! What every layout says about a base backup, whichever tool made it.
+
+use crate::domain::lsn::Lsn;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+/// A base backup as the tool's own catalogue lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBackup {
+    /// The tool's name of it.
+    pub label: String,
+    /// The log that belongs to it, such as `15-1`; `None` when the tool does not say.
+    pub archive: Option<String>,
+    /// First segment that makes it consistent.
+    pub archive_start: String,
+    /// Last segment that makes it consistent.
+    pub archive_stop: String,
+    /// Where it ended, or the last position before that which the tool tells.
+    pub lsn_stop: Lsn,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended, rounded up to what the tool records.
+    pub finished_at: DateTime<Utc>,
+    /// Size of the restored files, in bytes.
+    pub size_bytes: u64,
+    /// Size that it added to the repository, in bytes.
+    pub stored_bytes: u64,
+    /// Earlier backups that it needs.
+    pub references: Vec<String>,
+}
+
+/// The objects of a backup by their key below the repository's prefix, and how large each must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Key and what is known of its size.
+    pub objects: BTreeMap<String, ExpectedSize>,
+    /// The log that makes the backup consistent.
+    pub log: Option<LogPlace>,
+}
+
+/// Where the log of a backup begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// The log, such as `15-1`.
+    pub archive: String,
+    /// Name of the first segment.
+    pub start: String,
+}
+
+/// What is known about the size of an object that a backup needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedSize {
+    /// Exactly so many bytes.
+    Exactly(u64),
+    /// At least so many bytes: a bundle of which this backup needs a part.
+    AtLeast(u64),
+}
+
+impl ExpectedSize {
+    /// Whether an object of `size_bytes` fits.
+    #[must_use]
+    pub fn fits(self, size_bytes: u64) -> bool {
+        match self {
+            Self::Exactly(size) => size_bytes == size,
+            Self::AtLeast(size) => size_bytes >= size,
+        }
+    }
+}
