@@ -109,7 +109,10 @@ async fn measure(targets: u64) {
     let service = service();
     let id = service.id.clone();
     let replicator = Replicator::new(service, Some(reader(&source)), readers, shared);
-    println!("{targets} target(s), {SEGMENTS} segments, {BACKUPS} backups; start: {} MiB", peak_mib());
+    println!(
+        "{targets} target(s), {SEGMENTS} segments, {BACKUPS} backups; start: {} MiB",
+        peak_mib()
+    );
     let pass = async || {
         let begun = clock.monotonic();
         replicator.pass(&clouds).await;
@@ -141,7 +144,10 @@ async fn measure(targets: u64) {
         }
     }
     let mean = sum / TICKS as f64;
-    println!("tick with {NEW} new segments: mean {mean:.3} s, slowest {slowest:.3} s, peak {} MiB", peak_mib());
+    println!(
+        "tick with {NEW} new segments: mean {mean:.3} s, slowest {slowest:.3} s, peak {} MiB",
+        peak_mib()
+    );
     println!("tick with nothing new: {:.4} s", pass().await);
     clock.seconds.fetch_add(FULL_SCAN.as_secs(), Ordering::Relaxed);
     println!("full scan: {:.3} s, peak {} MiB", pass().await, peak_mib());
@@ -221,7 +227,9 @@ async fn long_log(prefix: &'static str) -> LongLog {
         ("db:history", cluster("db-system-id")),
     ];
     let archive = [("backrest", vec![format()]), ("db:history", cluster("db-id"))];
-    for (key, text) in [("backup/m/backup.info", sealed(&info)), ("archive/m/archive.info", sealed(&archive))] {
+    for (key, text) in
+        [("backup/m/backup.info", sealed(&info)), ("archive/m/archive.info", sealed(&archive))]
+    {
         put(&written, prefix, key, text.clone()).await;
         put(&written, prefix, &format!("{key}.copy"), text).await;
     }

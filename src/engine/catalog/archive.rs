@@ -87,6 +87,8 @@ pub struct Archive {
     /// All objects of names under which more than one is stored, in the order of their keys. When
     /// they promise the same contents, the last of them is in its block; when not, none is.
     pub(super) doubles: BTreeMap<Place, Vec<Packed>>,
+    /// Names of the keys that segments are encrypted with; 1 is the first one's number.
+    encryption_keys: Vec<String>,
     /// Keys of the timeline history files.
     pub histories: BTreeMap<Timeline, String>,
     /// Changes whenever something here changes.
@@ -107,6 +109,24 @@ impl Archive {
     #[must_use]
     pub fn directory(&self) -> &str {
         &self.directory
+    }
+
+    /// The number of an encryption key, by its name; `None` when there are too many.
+    pub fn encryption_key_number(&mut self, name: &str) -> Option<u8> {
+        let known = self.encryption_keys.iter().position(|known| known == name);
+        let at = known.unwrap_or(self.encryption_keys.len());
+        let number = u8::try_from(at + 1).ok()?;
+        if known.is_none() {
+            self.encryption_keys.push(name.to_owned());
+        }
+        Some(number)
+    }
+
+    /// Name of the key that a segment is encrypted with; `None` when it is not.
+    #[must_use]
+    pub fn encryption_key(&self, segment: &Packed) -> Option<&str> {
+        let at = usize::from(segment.encryption()).checked_sub(1)?;
+        self.encryption_keys.get(at).map(String::as_str)
     }
 
     /// Number of trusted segments.
@@ -321,5 +341,26 @@ impl Archive {
     fn doubled_slots(&self, id: BlockId) -> Vec<u8> {
         let of_block = self.doubles.range(id.place(0)..=id.place(u8::MAX));
         of_block.map(|(place, _)| place.slot()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::recovery::Codec, engine::catalog::samples::found};
+
+    #[test]
+    fn keys_that_encrypt_have_short_numbers() {
+        let mut archive = Archive::new("archive/m/15-1".to_owned());
+        let segment = Packed::new(Place::FIRST, &"a".repeat(40), Codec::Zst, &found(1)).unwrap();
+        assert_eq!(archive.encryption_key(&segment), None);
+        for (name, number) in [("old", 1), ("new", 2), ("old", 1)] {
+            assert_eq!(archive.encryption_key_number(name), Some(number));
+            assert_eq!(archive.encryption_key(&segment.encrypted_with(number)), Some(name));
+        }
+        for n in 3..=255 {
+            assert_eq!(archive.encryption_key_number(&n.to_string()), Some(n));
+        }
+        assert_eq!(archive.encryption_key_number("one too many"), None);
     }
 }

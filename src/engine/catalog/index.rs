@@ -384,3 +384,173 @@ pub(crate) fn prove(codec: Codec, object: &[u8], sha1: &str) -> Result<Vec<u8>, 
     decode::check_sha1(&plain, sha1).map_err(|error| error.to_string())?;
     Ok(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::lsn::{SegmentSize, Timeline},
+        engine::{
+            catalog::{
+                listing::{Extent, Listing},
+                runs::follow,
+                samples::{WAL_SIZE, backup, commit_time, format, wal},
+            },
+            state::State,
+        },
+        layout::{BackupPlace, pgbackrest::keys},
+        store::{PutMode, body_of, memory::MemoryStore},
+        wal::timeline::TimelinePath,
+    };
+    use chrono::TimeDelta;
+    use std::ops::Range;
+
+    /// A log in a store, and what an engine knows of it.
+    struct World {
+        store: MemoryStore,
+        place: BackupPlace,
+        listing: Listing,
+        state: Arc<State>,
+        index: LogIndex,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        async fn new(numbers: Range<u64>) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let state = Arc::new(State::open(dir.path()).unwrap());
+            let place = BackupPlace { format: format(), prefix: Key::parse("repo").unwrap() };
+            let index = LogIndex::open(state.clone(), "s".to_owned());
+            let (store, listing) = (MemoryStore::new(), Listing::default());
+            let world = Self { store, place, listing, state, index, _dir: dir };
+            for number in numbers {
+                world.put(number, &wal(number)).await;
+            }
+            world
+        }
+
+        fn size() -> SegmentSize {
+            SegmentSize::new(WAL_SIZE).unwrap()
+        }
+
+        fn segment(number: u64) -> Segment {
+            Segment { timeline: Timeline(1), number }
+        }
+
+        fn key(&self, number: u64) -> Key {
+            let sha1 = decode::sha1_hex(&wal(number));
+            let name = Self::segment(number).file_name(Self::size());
+            let key = keys::segment_key("archive/m/15-1", &name, &sha1, Codec::None);
+            self.place.prefix.join(&key).unwrap()
+        }
+
+        /// Writes bytes under the name of the right ones.
+        async fn put(&self, number: u64, bytes: &[u8]) {
+            let body = body_of(bytes.to_vec().into());
+            let size = bytes.len() as u64;
+            let none = BTreeMap::new();
+            self.store.put(&self.key(number), size, &none, body, PutMode::Replace).await.unwrap();
+        }
+
+        fn restart(&mut self) {
+            self.index = LogIndex::open(self.state.clone(), "s".to_owned());
+        }
+
+        /// The run from `first` on, of which so many segments may be read.
+        async fn run(&mut self, first: u64, reads: u64) -> Result<IndexedRun, StoreError> {
+            let everything = Extent::Everything;
+            self.store.fail_from(None);
+            let listed = self.listing.refresh(&self.store, &self.place, everything).await?;
+            self.store.fail_from(Some(reads));
+            let name = Self::segment(first).file_name(Self::size());
+            let path = [TimelinePath::first(Timeline(1))];
+            let archive = &listed.archives["15-1"];
+            let run = follow(archive, Self::size(), &path, &backup(&name, &name, 0)).unwrap();
+            self.index.index(&self.store, &self.place.prefix, run).await
+        }
+
+        fn check(run: &IndexedRun, numbers: Range<u64>) {
+            assert_eq!(run.damage, None);
+            let mut scanner = Scanner::new();
+            let indexes = numbers.clone().map(|number| {
+                scanner.segment(Self::segment(number), &wal(number), &mut |_| {}).unwrap()
+            });
+            let indexes: Vec<SegmentIndex> = indexes.collect();
+            assert_eq!(*run.sum(), Sum::of(&indexes));
+            let count = numbers.end - numbers.start;
+            assert_eq!(run.extent(), (count, count * WAL_SIZE));
+            let last = run.last().unwrap();
+            assert_eq!(last.0, Self::segment(numbers.end - 1));
+            assert_eq!(run.facts().unwrap().system_identifier, 77);
+            for number in [numbers.start, numbers.end - 2, numbers.end - 1] {
+                let before = commit_time(number) - TimeDelta::seconds(1);
+                let at = usize::try_from(number - numbers.start).unwrap();
+                assert_eq!(run.segment_that_stops(before), Some(at));
+            }
+            assert_eq!(run.segment_that_stops(commit_time(numbers.end - 1)), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_proven_is_not_read_again() {
+        let mut world = World::new(250..330).await;
+        World::check(&world.run(250, 80).await.unwrap(), 250..330);
+        World::check(&world.run(250, 0).await.unwrap(), 250..330);
+        // Another backup begins later and shares it all.
+        World::check(&world.run(300, 0).await.unwrap(), 300..330);
+        world.restart();
+        World::check(&world.run(250, 0).await.unwrap(), 250..330);
+        // After a restart the scanner goes on from what it kept.
+        world.restart();
+        world.put(330, &wal(330)).await;
+        world.put(331, &wal(331)).await;
+        World::check(&world.run(250, 2).await.unwrap(), 250..332);
+        // A run that begins earlier than what was read must read only where reading began.
+        world.put(249, &wal(249)).await;
+        World::check(&world.run(249, 2).await.unwrap(), 249..332);
+    }
+
+    #[tokio::test]
+    async fn a_replaced_object_is_read_anew_and_damage_ends_the_run() {
+        let mut world = World::new(250..330).await;
+        World::check(&world.run(250, 80).await.unwrap(), 250..330);
+        // The same contents again, behind the carry of segment 256.
+        world.put(258, &wal(258)).await;
+        World::check(&world.run(250, 2).await.unwrap(), 250..330);
+        let mut bytes = wal(300);
+        bytes[100] ^= 1;
+        world.put(300, &bytes).await;
+        // The newest carry that is kept before it is that of 256; then it is the turn of 300.
+        let run = world.run(250, 44).await.unwrap();
+        assert_eq!(run.len(), 50);
+        assert_eq!(run.sum().end(), Some(World::segment(299).end(World::size())));
+        let damage = run.damage.unwrap();
+        assert!(world.key(300).as_str().ends_with(&damage.key), "{damage:?}");
+        assert!(damage.what.contains("is damaged"), "{damage:?}");
+        // It is mended; what lies behind it is known already.
+        world.put(300, &wal(300)).await;
+        World::check(&world.run(250, 44).await.unwrap(), 250..330);
+        world.store.fail_from(None);
+        world.store.delete(&world.key(270)).await.unwrap();
+        World::check(&world.run(250, 0).await.unwrap(), 250..270);
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_forgotten() {
+        let mut world = World::new(250..262).await;
+        World::check(&world.run(250, 12).await.unwrap(), 250..262);
+        for number in 250..257 {
+            world.store.fail_from(None);
+            world.store.delete(&world.key(number)).await.unwrap();
+        }
+        World::check(&world.run(257, 0).await.unwrap(), 257..262);
+        let mut places = Vec::new();
+        world.state.recall("s", &mut |learned| places.push(learned.index.segment.number));
+        assert_eq!(places, (256..262).collect::<Vec<_>>());
+        world.restart();
+        World::check(&world.run(257, 0).await.unwrap(), 257..262);
+        let mut other = 0;
+        world.state.recall("another", &mut |_| other += 1);
+        assert_eq!(other, 0);
+    }
+}

@@ -391,8 +391,8 @@ mod tests {
     use crate::{
         domain::lsn::{Segment, Timeline},
         engine::catalog::{
-            merge::tests::{found, sorted},
-            runs::{follow, tests::backup},
+            runs::follow,
+            samples::{backup, found, sorted},
         },
         wal::{scan::Xacts, timeline::TimelinePath},
     };

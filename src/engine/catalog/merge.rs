@@ -238,49 +238,11 @@ fn keep_to(archive: &mut Archive, after: &str) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::engine::catalog::samples::{format, found, merged, segment_key, sorted};
     use chrono::DateTime;
     use proptest::prelude::*;
-
-    fn format() -> BackupFormat {
-        BackupFormat::PgBackRest { stanza: "m".to_owned() }
-    }
-
-    pub(crate) fn found(size_bytes: u64) -> Found {
-        Found::new(size_bytes, DateTime::UNIX_EPOCH, Some("1"))
-    }
-
-    pub(crate) fn segment_key(name: &str, sha1: char) -> String {
-        let sum = sha1.to_string().repeat(40);
-        format!("archive/m/15-1/{}/{name}-{sum}.zst", &name[..16])
-    }
-
-    /// What a first listing makes of these objects.
-    pub(crate) fn sorted(listing: impl IntoIterator<Item = (String, Found)>) -> Arc<Repository> {
-        let listing: BTreeMap<String, Found> = listing.into_iter().collect();
-        merged(Arc::default(), "", &listing)
-    }
-
-    fn merged(
-        known: Arc<Repository>,
-        after: &str,
-        listing: &BTreeMap<String, Found>,
-    ) -> Arc<Repository> {
-        let mut merge = Merge::new(&format(), known);
-        for part in ["archive/m", "backup/m"] {
-            if part != "archive/m" && !after.is_empty() {
-                continue;
-            }
-            merge.begin(part, after);
-            for (key, found) in listing.iter().filter(|(key, _)| key.starts_with(part)) {
-                if **key > *after {
-                    merge.take(key, *found);
-                }
-            }
-        }
-        merge.finish()
-    }
 
     #[test]
     fn two_segments_of_one_name_are_trusted_neither() {

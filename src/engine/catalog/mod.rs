@@ -24,6 +24,9 @@ pub mod observe;
 pub mod recover;
 pub mod runs;
 
+#[cfg(test)]
+pub(crate) mod samples;
+
 use crate::domain::{
     lsn::Lsn,
     window::{RestoreRange, RestoreWindow},

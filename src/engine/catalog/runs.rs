@@ -288,30 +288,14 @@ fn stored(archive: &Archive, size: SegmentSize, timeline: Timeline, numbers: Ran
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::{
         domain::lsn::Lsn,
-        engine::catalog::merge::tests::{found, segment_key, sorted},
+        engine::catalog::samples::{backup, found, segment_key, sorted},
     };
-    use chrono::DateTime;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
-
-    pub(crate) fn backup(start: &str, stop: &str, lsn_stop: u64) -> ListedBackup {
-        ListedBackup {
-            label: "20261123-075157F".into(),
-            archive: Some("15-1".into()),
-            archive_start: start.into(),
-            archive_stop: stop.into(),
-            lsn_stop: Lsn(lsn_stop),
-            started_at: DateTime::UNIX_EPOCH,
-            finished_at: DateTime::UNIX_EPOCH,
-            size_bytes: 1,
-            stored_bytes: 1,
-            references: vec![],
-        }
-    }
 
     fn name(timeline: u32, number: u64) -> String {
         Segment { timeline: Timeline(timeline), number }.file_name(SegmentSize::DEFAULT)

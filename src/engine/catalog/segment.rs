@@ -157,7 +157,6 @@ pub struct Packed {
     size_high: u8,
     slot: u8,
     codec: u8,
-    /// Number of the key that it is encrypted with, of those that its archive names; 0 for none.
     encryption: u8,
 }
 
@@ -187,6 +186,18 @@ impl Packed {
             codec: u8::try_from(CODECS.iter().position(|known| *known == codec)?).ok()?,
             encryption: 0,
         })
+    }
+
+    /// The same, encrypted with a key of those that its archive names; 0 for none.
+    #[must_use]
+    pub fn encrypted_with(self, number: u8) -> Self {
+        Self { encryption: number, ..self }
+    }
+
+    /// Number of the key that it is encrypted with, of those that its archive names; 0 for none.
+    #[must_use]
+    pub fn encryption(&self) -> u8 {
+        self.encryption
     }
 
     /// Where in its block.
@@ -317,6 +328,7 @@ mod tests {
             let found = Found { size_bytes, modified_at, version };
             let sum = hex::lower(&sha1);
             let packed = Packed::new(place, &sum, CODECS[codec], &found).unwrap();
+            prop_assert_eq!((packed.encryption(), packed.encrypted_with(7).encryption()), (0, 7));
             prop_assert_eq!(packed.found(), found);
             prop_assert_eq!((packed.sha1(), packed.codec()), (sum, CODECS[codec]));
         }

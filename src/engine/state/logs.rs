@@ -256,3 +256,56 @@ fn small(rest: &mut &[u8]) -> Option<u32> {
 fn time(rest: &mut &[u8]) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(number(rest)?.cast_signed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_recalled(
+            (number, shift, proof, previous) in (1_u64..1 << 40, 20_u32..31, any::<u64>(), any::<u32>()),
+            (record, latest, ends_early) in (any::<Option<(u32, u32)>>(), any::<Option<i32>>(), any::<bool>()),
+            (xacts, floor) in (any::<Option<(u64, i32, i32)>>(), any::<Option<[u32; 5]>>()),
+            backup_ends in prop::collection::vec(any::<u64>(), 0..3),
+            cut in 0_usize..200,
+        ) {
+            let segment_size = SegmentSize::new(1 << shift).unwrap();
+            let segment = crate::domain::lsn::Segment { timeline: Timeline(3), number };
+            let at = |micros: i32| DateTime::from_timestamp_micros(micros.into()).unwrap();
+            let learned = Learned {
+                place: Place::of(segment, segment_size),
+                proof,
+                previous,
+                index: SegmentIndex {
+                    segment,
+                    system_identifier: proof ^ 1,
+                    segment_size,
+                    postgres_major: 15,
+                    records: 9,
+                    last_record: record.map(|(start, _)| Lsn(start.into())),
+                    last_end: record.map(|(_, end)| Lsn(end.into())),
+                    xacts: xacts.map(|(count, max, last)| Xacts {
+                        count,
+                        max_time: at(max),
+                        last_time: at(last),
+                    }),
+                    latest_time: latest.map(at),
+                    backup_ends: backup_ends.into_iter().map(Lsn).collect(),
+                    parameter_floor: floor,
+                    ends_early,
+                },
+                carry: None,
+                forget_carry_of: None,
+            };
+            let bytes = summary(&learned);
+            prop_assert_eq!(read_summary(learned.place, &bytes), Some(learned.clone()));
+            // What is cut short, or of another version, is learned anew: never a panic.
+            let _ = read_summary(learned.place, &bytes[..cut.min(bytes.len())]);
+            let mut newer = bytes;
+            newer[0] += 1;
+            prop_assert_eq!(read_summary(learned.place, &newer), None);
+        }
+    }
+}
