@@ -13,9 +13,11 @@ use crate::{
         catalog::{
             build::{self, Evidence},
             files::read_small,
-            index::{IndexedRun, Learned},
+            index::IndexedRun,
+            learned::NoMemory,
             listing::Extent,
-            observe::{LogMemory, Look, Reader},
+            observe::{Look, Reader},
+            segment::Place,
         },
         config::Settings,
         error::chain,
@@ -108,17 +110,6 @@ pub fn copies(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<Copy>, 
     Ok(copies)
 }
 
-/// Nothing that an engine has learned counts here.
-#[derive(Debug)]
-struct Nothing;
-
-impl LogMemory for Nothing {
-    fn recall(&self, _: &str) -> Vec<Learned> {
-        Vec::new()
-    }
-    fn keep(&self, _: &str, _: &Learned) {}
-}
-
 /// Verifies a copy.
 ///
 /// # Errors
@@ -129,7 +120,8 @@ pub async fn verify(
     clock: &dyn Clock,
 ) -> Result<CopyReport, StoreError> {
     let place = copy.place.clone();
-    let mut reader = Reader::new(copy.store.clone(), place, String::new(), Arc::new(Nothing));
+    // Nothing that an engine has learned counts here.
+    let mut reader = Reader::new(copy.store.clone(), place, String::new(), Arc::new(NoMemory));
     let mut report = CopyReport::default();
     let look = match depth {
         Depth::Fast => {
@@ -172,7 +164,7 @@ fn by_listing(look: &Look) -> Vec<String> {
     for backup in &look.backups {
         let archive = look.archive_of(backup);
         for name in [&backup.archive_start, &backup.archive_stop] {
-            if archive.is_none_or(|archive| !archive.segments.contains_key(name)) {
+            if archive.is_none_or(|archive| !archive.contains(name)) {
                 faults.push(format!("backup {}: WAL segment {name} is missing", backup.label));
             }
         }
@@ -182,9 +174,14 @@ fn by_listing(look: &Look) -> Vec<String> {
 }
 
 fn segment_bytes(runs: &BTreeMap<String, Arc<IndexedRun>>) -> u64 {
-    let proven = runs.values().flat_map(|run| run.run.segments.iter().take(run.indexes.len()));
-    let distinct: BTreeMap<&str, u64> =
-        proven.map(|(_, stored)| (stored.key.as_str(), stored.found.size_bytes)).collect();
+    let proven = runs.values().flat_map(|run| {
+        let archive = run.run.archive.directory();
+        (0..run.len()).filter_map(move |at| {
+            let (place, segment) = run.run.packed(at)?;
+            Some(((archive, place), segment.size_bytes()))
+        })
+    });
+    let distinct: BTreeMap<(&str, Place), u64> = proven.collect();
     distinct.values().sum()
 }
 

@@ -66,6 +66,14 @@ pub enum Role {
 }
 
 impl BackupFormat {
+    /// Key below which the log `archive`, such as `15-1`, is kept.
+    #[must_use]
+    pub fn archive_directory(&self, archive: &str) -> String {
+        match self {
+            Self::PgBackRest { stanza } => pgbackrest::keys::archive_directory(stanza, archive),
+        }
+    }
+
     /// What the object with this key is for.
     #[must_use]
     pub fn role(&self, key: &str) -> Role {

@@ -6,7 +6,7 @@ use btar::{
         BlobStore, Condition, Contents, StoreError, UserMetadata,
         memory::MemoryStore,
         read_all,
-        transfer::{Destination, Landed, Means, Origin, WHOLE_BYTES_MAX, transfer},
+        transfer::{Check, Destination, Landed, Means, Origin, WHOLE_BYTES_MAX, transfer},
         wrap::{
             faulty::{Call, Fault, FaultyStore},
             limit::Memory,
@@ -94,7 +94,7 @@ impl World {
         let means = Means { memory: self.memory.clone(), clock };
         let mut landed: Vec<_> = to.iter().map(|_| None).collect();
         let mut tell = |at: usize, what| assert!(landed[at].replace(what).is_none(), "told twice");
-        transfer(&origin, &to, &means, &mut tell).await;
+        transfer(&origin, None, &to, &means, &mut tell).await;
         assert_eq!(self.memory.free_bytes(), WHOLE_BYTES_MAX, "memory is given back");
         landed.into_iter().map(|landed| landed.expect("everyone is told of")).collect()
     }
@@ -209,8 +209,50 @@ async fn one_that_is_told_to_end_ends_at_once() {
     let origin = Origin { store, key: key("s/object"), size_bytes: SMALL as u64 };
     let means = Means { memory: world.memory.clone(), clock: system_clock() };
     let mut landed = Vec::new();
-    transfer(&origin, &[to], &means, &mut |_, what| landed.push(what)).await;
+    transfer(&origin, None, &[to], &means, &mut |_, what| landed.push(what)).await;
     assert!(matches!(landed[..], [Landed::Failed(_)]), "{landed:?}");
+}
+
+/// Wants so many bytes, and nothing else.
+struct Wanted(usize);
+
+impl Check for Wanted {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0 = self.0.wrapping_sub(bytes.len());
+    }
+    fn verdict(&mut self) -> Result<(), String> {
+        if self.0 == 0 { Ok(()) } else { Err("not so many".to_owned()) }
+    }
+}
+
+#[tokio::test]
+async fn contents_that_fail_the_check_are_written_nowhere() {
+    for size in SIZES {
+        for fits in [true, false] {
+            let world = World::new(size, 2).await;
+            let to: Vec<_> = (0..2)
+                .map(|at| Destination {
+                    store: Arc::new(world.targets[at].clone()),
+                    key: key("t/object"),
+                    condition: Condition::IfAbsent,
+                    quit: CancellationToken::new(),
+                })
+                .collect();
+            let store = Arc::new(world.source.clone());
+            let origin = Origin { store, key: key("s/object"), size_bytes: size as u64 };
+            let means = Means { memory: world.memory.clone(), clock: system_clock() };
+            let check = Box::new(Wanted(if fits { size } else { size + 1 }));
+            let mut stored = 0;
+            transfer(&origin, Some(check), &to, &means, &mut |_, landed| match landed {
+                Landed::Stored(_) => stored += 1,
+                Landed::Damaged(what) => assert_eq!(what, "not so many"),
+                Landed::Failed(_) | Landed::LeftBehind => panic!("{landed:?}"),
+            })
+            .await;
+            assert_eq!(stored, if fits { 2 } else { 0 }, "{size}");
+            assert_eq!((world.holds(0).await, world.holds(1).await), (fits, fits), "{size}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -317,7 +359,7 @@ async fn many_large_objects_share_little_memory() {
             let means = Means { memory, clock: Arc::new(SystemClock::new()) };
             let mut stored = 0;
             let mut tell = |_, landed| stored += usize::from(matches!(landed, Landed::Stored(_)));
-            transfer(&origin, &to, &means, &mut tell).await;
+            transfer(&origin, None, &to, &means, &mut tell).await;
             stored
         })
     });

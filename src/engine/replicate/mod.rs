@@ -27,9 +27,9 @@ mod tests {
         engine::{
             catalog::{
                 build::is_complete,
-                index::Learned,
+                learned::NoMemory,
                 listing::Extent,
-                observe::{LogMemory, Look, Reader},
+                observe::{Look, Reader},
             },
             replicate::{
                 execute::{Progress, Sides, execute},
@@ -54,15 +54,6 @@ mod tests {
 
     const FULL: &str = "20261123-075157F";
     const INCREMENTAL: &str = "20261123-075157F_20261123-075238I";
-
-    #[derive(Debug)]
-    struct NoMemory;
-    impl LogMemory for NoMemory {
-        fn recall(&self, _: &str) -> Vec<Learned> {
-            Vec::new()
-        }
-        fn keep(&self, _: &str, _: &Learned) {}
-    }
 
     struct Pair {
         source: MemoryStore,
@@ -177,8 +168,8 @@ mod tests {
             for backup in &target.backups {
                 let needs = target.needs[&backup.label].as_ref().unwrap();
                 assert!(is_complete(&target.repository, needs), "{when}: {}", backup.label);
-                let log = &target.repository.archives["15-1"].segments;
-                assert!(log.contains_key(&backup.archive_stop), "{when}: {}", backup.label);
+                let log = &target.repository.archives["15-1"];
+                assert!(log.contains(&backup.archive_stop), "{when}: {}", backup.label);
                 let parents = backup.references.iter();
                 assert!(parents.into_iter().all(|p| target.backup(p).is_some()), "{when}");
             }
