@@ -43,6 +43,10 @@ pub enum Codec {
     Zst,
     /// bzip2.
     Bz2,
+    /// Snappy's framing format.
+    Snappy,
+    /// `.xz` streams.
+    Xz,
 }
 
 /// A WAL segment in a store.
@@ -58,6 +62,9 @@ pub struct LogObject {
     pub sha1: Option<String>,
     /// Compression of the object.
     pub codec: Codec,
+    /// Name of the key pair that the object is encrypted for, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
 }
 
 /// A timeline history file in a store.
@@ -65,10 +72,20 @@ pub struct LogObject {
 pub struct HistoryObject {
     /// The timeline whose origin it tells.
     pub timeline: Timeline,
-    /// Its key in the store. History files are never compressed by pgBackRest.
+    /// Its key in the store.
     pub key: String,
     /// Size of the object, in bytes.
     pub size_bytes: u64,
+    /// Compression of the object. pgBackRest compresses none.
+    #[serde(default = "uncompressed")]
+    pub codec: Codec,
+    /// Name of the key pair that the object is encrypted for, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+}
+
+fn uncompressed() -> Codec {
+    Codec::None
 }
 
 /// One recovery, worked out before anything is touched. It names everything that is needed and

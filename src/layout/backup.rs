@@ -15,8 +15,11 @@ pub struct ListedBackup {
     pub archive_start: String,
     /// Last segment that makes it consistent.
     pub archive_stop: String,
-    /// Where it ended, or the last position before that which the tool tells.
+    /// Where it ended, or a position before that when only the log tells.
     pub lsn_stop: Lsn,
+    /// Whether only the log tells where it ended: it has a record of that in one of the segments that
+    /// make the backup consistent.
+    pub ends_in_log: bool,
     /// When it began.
     pub started_at: DateTime<Utc>,
     /// When it ended, rounded up to what the tool records.
@@ -27,6 +30,8 @@ pub struct ListedBackup {
     pub stored_bytes: u64,
     /// Earlier backups that it needs.
     pub references: Vec<String>,
+    /// Name of the key without which nobody knows all that it needs.
+    pub lacks_key: Option<String>,
 }
 
 /// The objects of a backup by their key below the repository's prefix, and how large each must be.

@@ -28,6 +28,29 @@ pub enum BackupFormat {
         /// The stanza of the service.
         stanza: String,
     },
+    /// The objects of a site of PGHoard 2, whose prefix is that of the place.
+    PgHoard,
+}
+
+/// The parts of a place that are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The log: its new objects are behind the old ones.
+    pub log: String,
+    /// Parts with few objects that tell what is new, listed each time.
+    pub small: Vec<String>,
+    /// The files of base backups.
+    pub backups: Vec<String>,
+}
+
+/// How the key of a segment follows from what is known of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// A directory of 16 digits, the name, the SHA-1 of the contents and the compression.
+    #[default]
+    WithSha1,
+    /// The name alone.
+    Plain,
 }
 
 /// What an object is for, by its key below the repository's prefix, whichever tool wrote it.
@@ -51,6 +74,13 @@ pub enum Role {
         /// Compression.
         codec: Codec,
     },
+    /// A WAL segment whose user metadata tell what is in it.
+    NamedSegment {
+        /// The log that it belongs to.
+        archive: String,
+        /// PostgreSQL's name of it.
+        name: String,
+    },
     /// What makes people and tools take a backup for one: without it, it is none.
     Marker {
         /// The backup.
@@ -61,6 +91,8 @@ pub enum Role {
         /// The backup.
         label: String,
     },
+    /// An object that any number of backups refer to.
+    Shared,
     /// Anything else: catalogues, notes, objects of somebody else.
     Other,
 }
@@ -71,6 +103,35 @@ impl BackupFormat {
     pub fn archive_directory(&self, archive: &str) -> String {
         match self {
             Self::PgBackRest { stanza } => pgbackrest::keys::archive_directory(stanza, archive),
+            Self::PgHoard => archive.to_owned(),
+        }
+    }
+
+    /// How the keys of segments are made.
+    #[must_use]
+    pub fn naming(&self) -> Naming {
+        match self {
+            Self::PgBackRest { .. } => Naming::WithSha1,
+            Self::PgHoard => Naming::Plain,
+        }
+    }
+
+    /// The parts of a place that are listed.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        match self {
+            Self::PgBackRest { stanza } => Parts {
+                log: format!("archive/{stanza}"),
+                small: Vec::new(),
+                backups: vec![format!("backup/{stanza}")],
+            },
+            Self::PgHoard => Parts {
+                log: pghoard::keys::LOG.to_owned(),
+                small: vec!["timeline".to_owned(), "basebackup".to_owned()],
+                backups: ["basebackup_chunk", "basebackup_delta", "basebackup_delta_chunk"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            },
         }
     }
 
@@ -79,6 +140,7 @@ impl BackupFormat {
     pub fn role(&self, key: &str) -> Role {
         match self {
             Self::PgBackRest { stanza } => pgbackrest::keys::role(stanza, key).into(),
+            Self::PgHoard => pghoard::keys::role(key).into(),
         }
     }
 }

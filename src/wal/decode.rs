@@ -6,6 +6,8 @@ use std::io::{self, Read};
 
 /// Largest segment, in bytes.
 const BYTES_MAX: u64 = 1 << 30;
+/// Memory that an `.xz` stream may ask for, in bytes. The strongest preset asks for 65 MiB.
+const XZ_MEMORY_MAX: u64 = 256 << 20;
 
 /// An object is not a compressed segment.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +55,20 @@ pub fn decode(codec: Codec, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         }
         Codec::Zst => Box::new(zstd::Decoder::with_buffer(bytes).map_err(damaged)?),
         Codec::Bz2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
+        Codec::Snappy => Box::new(snap::read::FrameDecoder::new(bytes)),
+        Codec::Xz => Box::new(xz(bytes).map_err(damaged)?),
     };
     reader.take(BYTES_MAX + 1).read_to_end(&mut plain).map_err(damaged)?;
     if plain.len() as u64 > BYTES_MAX {
         return Err(DecodeError::TooLarge);
     }
     Ok(plain)
+}
+
+fn xz(bytes: &[u8]) -> io::Result<liblzma::bufread::XzDecoder<&[u8]>> {
+    let flags = liblzma::stream::CONCATENATED;
+    let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, flags)?;
+    Ok(liblzma::bufread::XzDecoder::new_stream(bytes, stream))
 }
 
 /// Decompresses LZ4 frames, one after the other.
@@ -117,6 +127,16 @@ mod tests {
                 out.finish().unwrap()
             }
             Codec::Zst => zstd::encode_all(plain, 1).unwrap(),
+            Codec::Snappy => {
+                let mut out = snap::write::FrameEncoder::new(vec![]);
+                out.write_all(plain).unwrap();
+                out.into_inner().unwrap()
+            }
+            Codec::Xz => {
+                let mut out = liblzma::write::XzEncoder::new(vec![], 0);
+                out.write_all(plain).unwrap();
+                out.finish().unwrap()
+            }
             Codec::Bz2 => {
                 let mut out = bzip2::write::BzEncoder::new(vec![], bzip2::Compression::fast());
                 out.write_all(plain).unwrap();
@@ -128,7 +148,15 @@ mod tests {
     #[test]
     fn every_codec_round_trips_and_refuses_half_an_object() {
         let plain: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-        for codec in [Codec::None, Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2] {
+        for codec in [
+            Codec::None,
+            Codec::Gz,
+            Codec::Lz4,
+            Codec::Zst,
+            Codec::Bz2,
+            Codec::Snappy,
+            Codec::Xz,
+        ] {
             let object = packed(codec, &plain);
             assert_eq!(decode(codec, &object).unwrap(), plain, "{codec:?}");
             if codec != Codec::None {
@@ -141,7 +169,8 @@ mod tests {
     #[test]
     fn no_part_of_an_object_passes_for_the_whole() {
         let plain: Vec<u8> = (0..400_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
-        for codec in [Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2] {
+        // Snappy's frames have no end: what is cut between two passes, and its size and SHA-1 tell.
+        for codec in [Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2, Codec::Xz] {
             let object = packed(codec, &plain);
             let whole: Vec<usize> =
                 (0..object.len()).filter(|n| decode(codec, &object[..*n]).is_ok()).collect();

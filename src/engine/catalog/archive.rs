@@ -10,7 +10,7 @@ use crate::{
         hash,
         segment::{BlockId, Packed, Place, StoredSegment},
     },
-    layout::pgbackrest::keys,
+    layout::{Naming, pgbackrest::keys},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -82,6 +82,11 @@ impl Block {
 pub struct Archive {
     /// Key below which the objects are.
     pub(super) directory: String,
+    /// How their keys follow from their places.
+    naming: Naming,
+    /// Names of the key pairs that segments are encrypted for. Segments have their place here, from
+    /// 1 on.
+    key_ids: Vec<String>,
     /// One trusted segment for each name.
     pub(super) blocks: Blocks<Block>,
     /// All objects of names under which more than one is stored, in the order of their keys. When
@@ -101,8 +106,22 @@ pub struct Archive {
 impl Archive {
     /// An empty archive below a key.
     #[must_use]
-    pub fn new(directory: String) -> Self {
-        Self { directory, ..Self::default() }
+    pub fn new(directory: String, naming: Naming) -> Self {
+        Self { directory, naming, ..Self::default() }
+    }
+
+    /// The number of a key pair, 0 for none; `None` when there are too many.
+    pub(super) fn number_of_key(&mut self, key_id: Option<&str>) -> Option<u8> {
+        let Some(key_id) = key_id else { return Some(0) };
+        let at = self.key_ids.iter().position(|known| known == key_id).unwrap_or_else(|| {
+            self.key_ids.push(key_id.to_owned());
+            self.key_ids.len() - 1
+        });
+        u8::try_from(at + 1).ok()
+    }
+
+    fn key_id(&self, segment: &Packed) -> Option<&String> {
+        self.key_ids.get(usize::from(segment.encryption()).checked_sub(1)?)
     }
 
     /// Key below which the objects are.
@@ -199,6 +218,13 @@ impl Archive {
         None
     }
 
+    /// The timelines that have trusted segments, in order.
+    pub fn timelines(&self) -> impl Iterator<Item = Timeline> {
+        let mut last = None;
+        let all = self.blocks.all().iter().map(|(id, _)| id.place(0).timeline);
+        all.filter(move |timeline| last.replace(*timeline) != Some(*timeline))
+    }
+
     /// Every object of a segment whose name is stored more than once.
     pub fn doubles(&self) -> impl Iterator<Item = (Place, &Packed)> {
         let doubles = self.doubles.iter();
@@ -222,7 +248,7 @@ impl Archive {
     /// The object of a segment with this key, trusted or not.
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<(Place, &Packed)> {
-        let (_, file) = key.strip_prefix(&*self.directory)?.strip_prefix('/')?.split_once('/')?;
+        let file = key.strip_prefix(&*self.directory)?.rsplit_once('/')?.1;
         let place = Place::parse(file.get(..24)?)?;
         let trusted = self.at(place).into_iter();
         let mut all = trusted.chain(self.doubles.get(&place).into_iter().flatten());
@@ -232,7 +258,13 @@ impl Archive {
     /// Key of a segment's object.
     #[must_use]
     pub fn key(&self, place: Place, segment: &Packed) -> String {
-        keys::segment_key(&self.directory, &place.name(), &segment.sha1(), segment.codec())
+        match self.naming {
+            Naming::WithSha1 => {
+                let (name, sha1) = (place.name(), segment.sha1());
+                keys::segment_key(&self.directory, &name, &sha1, segment.codec())
+            }
+            Naming::Plain => format!("{}/{}", self.directory, place.name()),
+        }
     }
 
     /// A segment with its key.
@@ -243,6 +275,7 @@ impl Archive {
             key: self.key(place, segment),
             sha1: segment.sha1(),
             codec: segment.codec(),
+            key_id: self.key_id(segment).cloned(),
             found: segment.found(),
         }
     }
@@ -351,7 +384,7 @@ mod tests {
 
     #[test]
     fn keys_that_encrypt_have_short_numbers() {
-        let mut archive = Archive::new("archive/m/15-1".to_owned());
+        let mut archive = Archive::new("archive/m/15-1".to_owned(), Naming::WithSha1);
         let segment = Packed::new(Place::FIRST, &"a".repeat(40), Codec::Zst, &found(1)).unwrap();
         assert_eq!(archive.encryption_key(&segment), None);
         for (name, number) in [("old", 1), ("new", 2), ("old", 1)] {

@@ -126,8 +126,10 @@ pub fn is_complete(repository: &Repository, needs: &Needs) -> bool {
 /// Whether the log makes the backup consistent; says what ends it.
 fn follow(listed: &ListedBackup, indexed: &IndexedRun, problems: &mut Vec<String>) -> bool {
     let run = &indexed.run;
-    let end = indexed.sum().end();
-    let consistent = run.reaches_backup_end && end.is_some_and(|end| end >= listed.lsn_stop);
+    let consistent = match indexed.is_read() {
+        true => indexed.consistent_at(listed).is_some(),
+        false => run.reaches_backup_end,
+    };
     if let Some(damage) = &indexed.damage {
         problems.push(damage.what.clone());
         return consistent;

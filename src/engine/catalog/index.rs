@@ -5,12 +5,18 @@
 //! has changed, or another segment comes before it.
 
 use crate::{
-    domain::{lsn::Segment, recovery::Codec},
+    domain::{
+        lsn::{Lsn, Segment},
+        recovery::Codec,
+    },
     engine::catalog::{
         learned::{Chain, KnownCarry, KnownTo, Learned, LogFacts, LogMemory},
         runs::Run,
         segment::{Place, StoredSegment},
     },
+    engine::error::chain,
+    layout::{backup::ListedBackup, pghoard::metadata::SegmentCoding},
+    sealed::{keys::Keys, segment::open_segment},
     store::{BlobStore, StoreError, key::Key, read_all},
     wal::{
         decode,
@@ -30,6 +36,17 @@ const CARRY_EVERY: u64 = 64;
 
 /// Carries that are held here besides: mostly only the newest is asked for, and each may be large.
 const CARRIES_HELD: usize = 8;
+
+/// Where a log is read from.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSource<'a> {
+    /// The store.
+    pub store: &'a dyn BlobStore,
+    /// The repository's prefix there.
+    pub prefix: &'a Key,
+    /// Private keys for segments that are encrypted.
+    pub keys: &'a Keys,
+}
 
 /// What is known of one log in one store.
 #[derive(Debug)]
@@ -51,6 +68,7 @@ pub struct IndexedRun {
     len: usize,
     sum: Sum,
     bytes: u64,
+    is_read: bool,
 }
 
 /// A segment that cannot be used.
@@ -76,7 +94,7 @@ impl IndexedRun {
             Some(segments.iter().map(|segment| segment.size_bytes()).sum())
         });
         let bytes = bytes.sum();
-        Self { run, damage, chain, len, sum, bytes }
+        Self { run, damage, chain, len, sum, bytes, is_read: true }
     }
 
     /// Number of its usable segments, from the first one to the end or the first damage.
@@ -122,6 +140,37 @@ impl IndexedRun {
         self.run.stored(self.len.checked_sub(1)?)
     }
 
+    /// A run of which no segment can be read for the lack of a key.
+    #[must_use]
+    pub fn unread(run: Run) -> Self {
+        let len = run.len();
+        Self { is_read: false, ..Self::new(run, Arc::default(), len, None) }
+    }
+
+    /// Whether its segments were read. What an unread run holds can only be estimated.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    /// The position from which on `backup` is consistent; `None` when the log does not reach it.
+    #[must_use]
+    pub fn consistent_at(&self, backup: &ListedBackup) -> Option<Lsn> {
+        let size = self.run.size();
+        let first = self.run.segment(0)?;
+        let stop = Segment::parse(&backup.archive_stop, size).ok()?;
+        let count = usize::try_from(stop.number.checked_sub(first.number)? + 1).ok()?;
+        if !backup.ends_in_log {
+            let reached = self.run.reaches_backup_end && self.sum.end()? >= backup.lsn_stop;
+            return reached.then_some(backup.lsn_stop);
+        }
+        let ends = (0..count).rev().filter(|_| count <= self.len).find_map(|at| {
+            let (place, _) = self.run.packed(at)?;
+            self.chain.backup_ends(place).last().copied()
+        });
+        ends.filter(|_| self.run.reaches_backup_end)
+    }
+
     /// The first usable segment, as a place in the run, that holds a commit or abort later than
     /// `target`.
     #[must_use]
@@ -153,8 +202,7 @@ impl LogIndex {
     /// [`StoreError`] when the store cannot be read. Damaged objects are no error: they end the run.
     pub async fn index(
         &mut self,
-        store: &dyn BlobStore,
-        prefix: &Key,
+        source: LogSource<'_>,
         run: Run,
     ) -> Result<IndexedRun, StoreError> {
         self.forget_expired(&run);
@@ -170,10 +218,10 @@ impl LogIndex {
             }
             let ready = match scanner.take() {
                 Some(scanner) => Ok(scanner),
-                None => self.scanner_before(store, prefix, &run, at).await?,
+                None => self.scanner_before(source, &run, at).await?,
             };
             let step = match ready {
-                Ok(scanner) => read(store, prefix, &run, at, scanner).await?,
+                Ok(scanner) => read(source, &run, at, scanner).await?,
                 Err(damage) => Err(damage),
             };
             let (index, after) = match step {
@@ -255,14 +303,13 @@ impl LogIndex {
     /// A scanner that has read everything before the segment `at`.
     pub(crate) async fn scanner_before(
         &self,
-        store: &dyn BlobStore,
-        prefix: &Key,
+        source: LogSource<'_>,
         run: &Run,
         at: usize,
     ) -> Result<Result<Scanner, Damage>, StoreError> {
         let (mut place, mut scanner) = self.resume(run, at).unwrap_or((0, Scanner::new()));
         while place < at {
-            match read(store, prefix, run, place, scanner).await? {
+            match read(source, run, place, scanner).await? {
                 Ok((_, after)) => scanner = after,
                 Err(damage) => return Ok(Err(damage)),
             }
@@ -311,13 +358,12 @@ impl LogIndex {
 
 /// Reads and proves one segment.
 async fn read(
-    store: &dyn BlobStore,
-    prefix: &Key,
+    source: LogSource<'_>,
     run: &Run,
     at: usize,
     scanner: Scanner,
 ) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    scan_with(store, prefix, run, at, scanner, |_| ()).await
+    scan_with(source, run, at, scanner, |_| ()).await
 }
 
 /// Reads and proves one segment and shows its records to `sink`.
@@ -325,8 +371,7 @@ async fn read(
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
 pub async fn scan_with(
-    store: &dyn BlobStore,
-    prefix: &Key,
+    source: LogSource<'_>,
     run: &Run,
     at: usize,
     mut scanner: Scanner,
@@ -337,7 +382,7 @@ pub async fn scan_with(
         return Ok(Err(Damage { key: String::new(), what }));
     };
     let damaged = |what: String| Damage { key: stored.key.clone(), what };
-    let plain = match read_segment(store, prefix, &stored).await? {
+    let plain = match read_segment(source, &stored).await? {
         Ok(plain) => plain,
         Err(what) => return Ok(Err(damaged(what))),
     };
@@ -357,25 +402,47 @@ pub async fn scan_with(
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
 pub async fn read_segment(
-    store: &dyn BlobStore,
-    prefix: &Key,
+    source: LogSource<'_>,
     stored: &StoredSegment,
 ) -> Result<Result<Vec<u8>, String>, StoreError> {
     let name = stored.place.name();
-    let Ok(key) = prefix.join(&stored.key) else {
+    let Ok(key) = source.prefix.join(&stored.key) else {
         return Ok(Err(format!("WAL segment {name} has an impossible key")));
     };
-    let object = match read_all(store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
+    let object = match read_all(source.store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
         Ok((_, object)) => object,
         Err(StoreError::NotFound(_)) => {
             return Ok(Err(format!("WAL segment {name} has disappeared")));
         }
         Err(error) => return Err(error),
     };
-    let (codec, sha1) = (stored.codec, stored.sha1.clone());
-    let proven = tokio::task::spawn_blocking(move || prove(codec, &object, &sha1)).await;
+    let (stored, keys) = (stored.clone(), source.keys.clone());
+    let proven = tokio::task::spawn_blocking(move || {
+        open(stored.codec, stored.key_id.as_deref(), &object, &stored.sha1, &keys)
+    })
+    .await;
     let proven = proven.expect("the decoder does not panic");
     Ok(proven.map_err(|what| format!("WAL segment {name} is damaged: {what}")))
+}
+
+/// The plain contents of a segment's object, checked against their SHA-1.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn open(
+    codec: Codec,
+    key_id: Option<&str>,
+    object: &[u8],
+    sha1: &str,
+    keys: &Keys,
+) -> Result<Vec<u8>, String> {
+    match key_id {
+        None => prove(codec, object, sha1),
+        Some(key_id) => {
+            let coding = SegmentCoding::sealed(codec, key_id, sha1);
+            open_segment(object, &coding, keys).map_err(|error| chain(&error))
+        }
+    }
 }
 
 /// Decompresses an object and checks its SHA-1.
@@ -466,7 +533,9 @@ mod tests {
             let path = [TimelinePath::first(Timeline(1))];
             let archive = &listed.archives["15-1"];
             let run = follow(archive, Self::size(), &path, &backup(&name, &name, 0)).unwrap();
-            self.index.index(&self.store, &self.place.prefix, run).await
+            let keys = Keys::none();
+            let source = LogSource { store: &self.store, prefix: &self.place.prefix, keys: &keys };
+            self.index.index(source, run).await
         }
 
         fn check(run: &IndexedRun, numbers: Range<u64>) {

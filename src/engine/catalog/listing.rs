@@ -5,15 +5,24 @@
 //! is listed now and then, since objects can also disappear or be damaged.
 
 use crate::{
-    engine::catalog::{merge::Merge, repository::Repository, segment::Found},
-    layout::{BackupFormat, BackupPlace},
-    store::{BlobStore, StoreError, key::Key},
+    engine::catalog::{
+        merge::{Merge, SegmentContents},
+        repository::Repository,
+        segment::Found,
+    },
+    layout::{BackupPlace, Parts, pghoard::metadata::SegmentCoding},
+    store::{BlobStore, StoreError, UserMetadata, key::Key},
 };
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
 
 /// Segments before the newest one that are listed again: archivers store some out of order.
 const TAIL_SEGMENTS: usize = 64;
+
+/// Segments whose metadata are read before the listing goes on.
+const UNKNOWN_MAX: usize = 1000;
+/// Metadata that are read at the same time.
+const ASKED_AT_ONCE: usize = 32;
 
 /// How much is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,20 +52,17 @@ impl Listing {
         place: &BackupPlace,
         extent: Extent,
     ) -> Result<Arc<Repository>, StoreError> {
-        let BackupFormat::PgBackRest { stanza } = &place.format;
-        let (archive, backup) = (format!("archive/{stanza}"), format!("backup/{stanza}"));
-        let mut parts: Vec<(String, String)> = Vec::new();
-        match (&self.known, extent) {
-            (None, _) | (_, Extent::Everything) => {
-                parts.push((archive, String::new()));
-                parts.push((backup, String::new()));
-            }
-            (Some(known), Extent::Log | Extent::LogAndBackups) => {
-                parts.push((archive, tail(known)));
-                if extent == Extent::LogAndBackups {
-                    parts.push((backup, String::new()));
-                }
-            }
+        let Parts { log, small, backups } = place.format.parts();
+        let (after, with_backups) = match (&self.known, extent) {
+            (None, _) | (_, Extent::Everything) => (String::new(), true),
+            (Some(known), Extent::Log) => (tail(known), false),
+            (Some(known), Extent::LogAndBackups) => (tail(known), true),
+        };
+        let whole = |part| (part, String::new());
+        let mut parts = vec![(log, after)];
+        parts.extend(small.into_iter().map(whole));
+        if with_backups {
+            parts.extend(backups.into_iter().map(whole));
         }
         let mut merge = Merge::new(&place.format, self.known.clone().unwrap_or_default());
         for (part, after) in parts {
@@ -91,8 +97,46 @@ async fn list(
         if let Some(key) = meta.key.below(&place.prefix) {
             merge.take(key, Found::new(meta.size_bytes, meta.modified_at, meta.etag.as_deref()));
         }
+        if merge.unknown_count() >= UNKNOWN_MAX {
+            ask(store, place, merge).await?;
+        }
+    }
+    ask(store, place, merge).await
+}
+
+/// Reads the metadata of the segments that only they can tell about.
+async fn ask(
+    store: &dyn BlobStore,
+    place: &BackupPlace,
+    merge: &mut Merge,
+) -> Result<(), StoreError> {
+    let asked = stream::iter(merge.take_unknown()).map(|segment| async move {
+        let Ok(key) = place.prefix.join(&segment.key) else { return Ok((segment, None)) };
+        match store.user_metadata(&key).await {
+            Ok(metadata) => {
+                let contents = contents(&metadata, segment.found.size_bytes);
+                Ok((segment, contents))
+            }
+            Err(StoreError::NotFound(_)) => Ok((segment, None)),
+            Err(error) => Err(error),
+        }
+    });
+    let mut asked = asked.buffered(ASKED_AT_ONCE);
+    while let Some((segment, contents)) = asked.try_next().await? {
+        merge.know(segment, contents);
     }
     Ok(())
+}
+
+/// What metadata say of a segment; `None` when they cannot be relied on, as those of an object that
+/// is still being written or was truncated.
+fn contents(metadata: &UserMetadata, size_bytes: u64) -> Option<SegmentContents> {
+    let SegmentCoding { coding, plain_hash, .. } = SegmentCoding::of(metadata).ok()?;
+    if coding.stored_bytes.is_some_and(|stored| stored != size_bytes) {
+        return None;
+    }
+    let sha1 = plain_hash.filter(|hash| hash.algorithm == "sha1")?.digest;
+    Some(SegmentContents { sha1, codec: coding.compression.into(), key_id: coding.key_id })
 }
 
 #[cfg(test)]

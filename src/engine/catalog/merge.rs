@@ -9,6 +9,7 @@
 //! Stores list in the order of keys. An object out of order is merged all the same, only slower.
 
 use crate::{
+    domain::recovery::Codec,
     engine::catalog::{
         archive::{Archive, Block},
         repository::Repository,
@@ -30,6 +31,30 @@ pub struct Merge {
     next: Repository,
     block: Option<OpenBlock>,
     others: Option<Others>,
+    unknown: Vec<Unknown>,
+}
+
+/// A segment of which it is not known yet what is in it.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    /// The log.
+    archive: String,
+    place: Place,
+    /// Key below the repository's prefix.
+    pub key: String,
+    /// Size, time and version.
+    pub found: Found,
+}
+
+/// What the metadata of a segment say is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentContents {
+    /// SHA-1 of the plain contents.
+    pub sha1: String,
+    /// Compression.
+    pub codec: Codec,
+    /// Name of the key pair that it is encrypted for, where it is.
+    pub key_id: Option<String>,
 }
 
 /// The block that is being listed.
@@ -56,7 +81,8 @@ impl Merge {
     #[must_use]
     pub fn new(format: &BackupFormat, known: Arc<Repository>) -> Self {
         let next = (*known).clone();
-        Self { format: format.clone(), known, next, block: None, others: None }
+        let (block, others, unknown) = (None, None, Vec::new());
+        Self { format: format.clone(), known, next, block, others, unknown }
     }
 
     /// The objects of `part`, such as `archive/m`, behind the key `after` follow.
@@ -94,7 +120,51 @@ impl Merge {
                 }
                 self.other(key, found);
             }
-            Role::Marker { .. } | Role::Data { .. } | Role::Other => self.other(key, found),
+            Role::NamedSegment { archive, name } => match Place::parse(&name) {
+                Some(place) => self.named(&archive, place, key, found),
+                None => self.other(key, found),
+            },
+            Role::Marker { .. } | Role::Data { .. } | Role::Shared | Role::Other => {
+                self.other(key, found);
+            }
+        }
+    }
+
+    /// A segment whose metadata tell what is in it: what was known of this very object stays known.
+    fn named(&mut self, archive: &str, place: Place, key: &str, found: Found) {
+        let known = self.known.archives.get(archive).and_then(|archive| archive.at(place));
+        match known.filter(|known| known.found() == found).copied() {
+            Some(known) => self.segment(archive, place, known),
+            None => {
+                let archive = archive.to_owned();
+                self.unknown.push(Unknown { archive, place, key: key.to_owned(), found });
+            }
+        }
+    }
+
+    /// Takes the segments of which it is not known what is in them.
+    pub fn take_unknown(&mut self) -> Vec<Unknown> {
+        std::mem::take(&mut self.unknown)
+    }
+
+    /// How many of them there are.
+    #[must_use]
+    pub fn unknown_count(&self) -> usize {
+        self.unknown.len()
+    }
+
+    /// What the metadata of such a segment say; `None` when they say nothing that can be relied on:
+    /// it then counts as an object, but as no part of the log.
+    pub fn know(&mut self, segment: Unknown, contents: Option<SegmentContents>) {
+        let Unknown { archive, place, key, found } = segment;
+        let packed = contents.and_then(|SegmentContents { sha1, codec, key_id }| {
+            let owner = Arc::make_mut(self.archive(&archive));
+            let number = owner.number_of_key(key_id.as_deref())?;
+            Some(Packed::new(place, &sha1, codec, &found)?.encrypted_with(number))
+        });
+        match packed {
+            Some(packed) => self.segment(&archive, place, packed),
+            None => self.other(&key, found),
         }
     }
 
@@ -171,7 +241,7 @@ impl Merge {
     fn archive(&mut self, name: &str) -> &mut Arc<Archive> {
         if !self.next.archives.contains_key(name) {
             let directory = self.format.archive_directory(name);
-            let archive = Arc::new(Archive::new(directory));
+            let archive = Arc::new(Archive::new(directory, self.format.naming()));
             self.next.archives.insert(name.to_owned(), archive);
         }
         self.next.archives.get_mut(name).expect("it was put there two lines ago")

@@ -1,19 +1,20 @@
 //! Looks at one service's backups in one store.
 
 use crate::{
-    domain::lsn::SegmentSize,
+    domain::{lsn::SegmentSize, recovery::Codec},
     engine::catalog::{
         RegionCatalog,
         archive::Archive,
         build::{self, Evidence},
         files::{MutableFiles, NeedsOrWhy, SmallFiles},
-        index::{IndexedRun, LogIndex, read_segment},
+        index::{IndexedRun, LogIndex, LogSource, read_segment},
         learned::LogMemory,
         listing::{Extent, Listing},
         repository::Repository,
         runs,
     },
     layout::{BackupPlace, backup::ListedBackup},
+    sealed::keys::Keys,
     store::{BlobStore, StoreError},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
@@ -35,6 +36,8 @@ pub struct Look {
     pub needs: BTreeMap<String, NeedsOrWhy>,
     /// The ways to all timelines, by archive.
     pub paths: BTreeMap<String, Vec<TimelinePath>>,
+    /// How the history files are stored, by key, where not as they are.
+    pub history_codings: BTreeMap<String, (Codec, Option<String>)>,
     /// What is wrong with the small files, for people.
     pub problems: Vec<String>,
 }
@@ -71,6 +74,7 @@ pub struct Reader {
     place: BackupPlace,
     scope: String,
     memory: Arc<dyn LogMemory>,
+    keys: Arc<Keys>,
     listing: Listing,
     files: SmallFiles,
     logs: HashMap<String, LogIndex>,
@@ -94,15 +98,29 @@ impl Reader {
         scope: String,
         memory: Arc<dyn LogMemory>,
     ) -> Self {
-        let files = SmallFiles::new(store.clone(), place.clone());
+        let keys = Arc::<Keys>::default();
+        let files = SmallFiles::new(store.clone(), place.clone(), keys.clone());
         let (listing, logs, runs) = Default::default();
-        Self { store, place, scope, memory, listing, files, logs, runs }
+        Self { store, place, scope, memory, keys, listing, files, logs, runs }
+    }
+
+    /// The same, with private keys for what is encrypted.
+    #[must_use]
+    pub fn with_keys(self, keys: Arc<Keys>) -> Self {
+        let files = SmallFiles::new(self.store.clone(), self.place.clone(), keys.clone());
+        Self { keys, files, ..self }
     }
 
     /// The store that is looked at.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn BlobStore> {
         &self.store
+    }
+
+    /// Where its log is read from.
+    #[must_use]
+    pub fn log_source(&self) -> LogSource<'_> {
+        LogSource { store: &*self.store, prefix: &self.place.prefix, keys: &self.keys }
     }
 
     /// Where in it.
@@ -121,6 +139,10 @@ impl Reader {
         let changed = self.files.catalogue(&mut look).await?;
         let extent = if changed && extent == Extent::Log { Extent::LogAndBackups } else { extent };
         look.repository = self.listing.refresh(&*self.store, &self.place, extent).await?;
+        if extent == Extent::Log && self.files.shows_new_backups(&look.repository) {
+            let extent = Extent::LogAndBackups;
+            look.repository = self.listing.refresh(&*self.store, &self.place, extent).await?;
+        }
         self.files.listed(&mut look).await?;
         Ok(look)
     }
@@ -186,6 +208,8 @@ impl Reader {
         }
         let scope = format!("{} {name}", self.scope);
         let memory = self.memory.clone();
+        let source =
+            LogSource { store: &*self.store, prefix: &self.place.prefix, keys: &self.keys };
         let log = self.logs.entry(name.clone()).or_insert_with(|| LogIndex::open(memory, scope));
         let size = match log.facts() {
             Some(facts) => facts.segment_size,
@@ -193,16 +217,30 @@ impl Reader {
                 let first = archive.get(&backup.archive_start).or_else(|| archive.first());
                 match first {
                     None => SegmentSize::DEFAULT,
+                    // Without its key its size is not known; that of nearly all clusters is taken.
                     Some(first) => {
-                        let plain = read_segment(&*self.store, &self.place.prefix, &first).await?;
+                        let plain = read_segment(source, &first).await?;
                         segment_size(&plain.unwrap_or_default())
                     }
                 }
             }
         };
-        let paths = look.paths.get(&name).map_or(&[][..], Vec::as_slice);
-        let Some(run) = runs::follow(archive, size, paths, backup) else { return Ok(None) };
-        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run).await?);
+        let mut paths = look.paths.get(&name).cloned().unwrap_or_default();
+        let run = loop {
+            let Some(run) = runs::follow(archive, size, &paths, backup) else { return Ok(None) };
+            let key_id = run.stored(0).and_then(|(_, first)| first.key_id);
+            if key_id.is_some_and(|key_id| !source.keys.has(&key_id)) {
+                break Arc::new(IndexedRun::unread(run));
+            }
+            let run = log.index(source, run).await?;
+            // A timeline may have left the one of the backup just before the backup's end.
+            let ended = !backup.ends_in_log || run.consistent_at(backup).is_some();
+            let before = paths.len();
+            paths.retain(|path| path.target() != run.run.timeline);
+            if ended || paths.len() == before {
+                break Arc::new(run);
+            }
+        };
         let known = KnownRun { generation, backup: backup.clone(), run: run.clone() };
         self.runs.insert(backup.label.clone(), known);
         Ok(Some(run))

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        recovery::{HistoryObject, LogObject, RecoveryPlan, RecoveryTarget, StopPoint},
+        recovery::{Codec, HistoryObject, LogObject, RecoveryPlan, RecoveryTarget, StopPoint},
         target_time,
         violation::Violation,
     },
@@ -110,15 +110,15 @@ async fn stop_at(
     };
     let archive = listed.archive.clone().ok_or_else(vanished)?;
     let log = reader.log(&archive).ok_or_else(vanished)?;
-    let (store, prefix) = (&**reader.store(), &reader.place().prefix);
+    let source = reader.log_source();
     let scanner = log
-        .scanner_before(store, prefix, &indexed.run, at)
+        .scanner_before(source, &indexed.run, at)
         .await?
         .map_err(|damage| RecoverError::Changed(damage.what))?;
     let finder = Arc::new(Mutex::new(StopFinder::new(time, &indexed.sum_of(at))));
     let seen = finder.clone();
     let see = move |record: &_| seen.lock().unwrap_or_else(PoisonError::into_inner).see(record);
-    scan_with(store, prefix, &indexed.run, at, scanner, see)
+    scan_with(source, &indexed.run, at, scanner, see)
         .await?
         .map_err(|damage| RecoverError::Changed(damage.what))?;
     let finder = finder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,13 +147,15 @@ fn assemble(
         size_bytes: stored.found.size_bytes,
         sha1: Some(stored.sha1),
         codec: stored.codec,
+        key_id: stored.key_id,
     });
     let repository = &observed.look.repository;
     let histories = repository.archives.get(&archive).into_iter().flat_map(|log| &log.histories);
-    let histories = histories.map(|(timeline, key)| HistoryObject {
-        timeline: *timeline,
-        key: in_store(key),
-        size_bytes: repository.get(key).map_or(0, |found| found.size_bytes),
+    let codings = &observed.look.history_codings;
+    let histories = histories.map(|(timeline, key)| {
+        let (codec, key_id) = codings.get(key).cloned().unwrap_or((Codec::None, None));
+        let size_bytes = repository.get(key).map_or(0, |found| found.size_bytes);
+        HistoryObject { timeline: *timeline, key: in_store(key), size_bytes, codec, key_id }
     });
     Ok(RecoveryPlan {
         backup_name: listed.label.clone(),

@@ -172,8 +172,9 @@ pub fn follow(
 ) -> Option<Run> {
     let start = Segment::parse(&backup.archive_start, size).ok()?;
     let stop = Segment::parse(&backup.archive_stop, size).ok()?;
+    let end = if backup.ends_in_log { stop.start(size) } else { backup.lsn_stop };
     let mut ways: Vec<TimelinePath> =
-        paths.iter().filter(|path| path.passes(stop.timeline, backup.lsn_stop)).cloned().collect();
+        paths.iter().filter(|path| path.passes(stop.timeline, end)).cloned().collect();
     if !ways.iter().any(|path| path.target() == stop.timeline) {
         ways.push(TimelinePath::first(stop.timeline));
     }

@@ -44,6 +44,8 @@ pub struct StoredSegment {
     pub sha1: String,
     /// Compression.
     pub codec: Codec,
+    /// Name of the key pair that it is encrypted for, where it is.
+    pub key_id: Option<String>,
     /// Size, time and version.
     pub found: Found,
 }
@@ -160,7 +162,15 @@ pub struct Packed {
     encryption: u8,
 }
 
-const CODECS: [Codec; 5] = [Codec::None, Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2];
+const CODECS: [Codec; 7] = [
+    Codec::None,
+    Codec::Gz,
+    Codec::Lz4,
+    Codec::Zst,
+    Codec::Bz2,
+    Codec::Snappy,
+    Codec::Xz,
+];
 
 impl Packed {
     /// A segment; `None` when it can be none: larger than a tebibyte, or with a sum that is no SHA-1.
@@ -195,6 +205,19 @@ impl Packed {
     }
 
     /// Number of the key that it is encrypted with, of those that its archive names; 0 for none.
+    #[must_use]
+    pub fn encryption(&self) -> u8 {
+        self.encryption
+    }
+
+    /// The same, encrypted with a key by its number among those that its archive names; 0 for none.
+    #[must_use]
+    pub fn encrypted_with(self, encryption: u8) -> Self {
+        Self { encryption, ..self }
+    }
+
+    /// The number of the key that it is encrypted with, among those that its archive names; 0 for
+    /// none.
     #[must_use]
     pub fn encryption(&self) -> u8 {
         self.encryption

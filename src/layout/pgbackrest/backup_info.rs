@@ -119,12 +119,14 @@ fn listed(entry: &Entry<'_>) -> Result<(u32, ListedBackup), InfoFileError> {
         archive_start: text("backup-archive-start")?,
         archive_stop: text("backup-archive-stop")?,
         lsn_stop: lsn("backup-lsn-stop")?,
+        ends_in_log: false,
         started_at: time("backup-timestamp-start")?,
         // What ended is listed in whole seconds.
         finished_at: time("backup-timestamp-stop")? + TimeDelta::seconds(1),
         size_bytes: number("backup-info-size")?,
         stored_bytes: value["backup-info-repo-size-delta"].as_u64().unwrap_or(0),
         references,
+        lacks_key: None,
     };
     Ok((db_id, backup))
 }

@@ -183,6 +183,9 @@ pub fn extension(codec: Codec) -> &'static str {
         Codec::Lz4 => ".lz4",
         Codec::Zst => ".zst",
         Codec::Bz2 => ".bz2",
+        // pgBackRest has neither.
+        Codec::Snappy => ".snappy",
+        Codec::Xz => ".xz",
     }
 }
 

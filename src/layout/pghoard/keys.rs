@@ -1,6 +1,12 @@
 //! What the keys of a site are, and in which order its objects are copied.
 
-use crate::domain::lsn::{Segment, SegmentSize, Timeline};
+use crate::{
+    domain::lsn::{Segment, SegmentSize, Timeline},
+    layout,
+};
+
+/// Below this the log lies, of which a site has one.
+pub const LOG: &str = "xlog";
 
 /// How names of index objects and chunks end.
 const ENDING: &str = ".pghoard";
@@ -76,6 +82,21 @@ impl Role {
             Self::Index { .. } => Some(CopyStage::Index),
             // A request is addressed to the PGHoard that expires the primary's backups.
             Self::PreservationRequest | Self::Other => None,
+        }
+    }
+}
+
+impl From<Role> for layout::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::History { timeline } => Self::History { archive: LOG.to_owned(), timeline },
+            Role::Segment { name } => Self::NamedSegment { archive: LOG.to_owned(), name },
+            Role::Index { backup } => Self::Marker { label: backup },
+            Role::Chunk { backup, .. } | Role::DeltaChunk { backup, .. } => {
+                Self::Data { label: backup }
+            }
+            Role::DeltaFile { .. } => Self::Shared,
+            Role::PreservationRequest | Role::Other => Self::Other,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The user metadata of objects, without which none of them can be read: coding, sizes, positions.
 
-use crate::layout::pghoard::{keys, time};
+use crate::{
+    domain::recovery::Codec,
+    layout::pghoard::{keys, time},
+};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
@@ -38,6 +41,17 @@ pub enum Compression {
     Snappy,
     /// An `.xz` stream.
     Lzma,
+}
+
+impl From<Compression> for Codec {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Zstd => Self::Zst,
+            Compression::Snappy => Self::Snappy,
+            Compression::Lzma => Self::Xz,
+        }
+    }
 }
 
 /// What stands between an object's bytes and its plain contents.
@@ -156,6 +170,21 @@ impl Coding {
 }
 
 impl SegmentCoding {
+    /// Of a segment that is known to be encrypted, by what a catalogue keeps of it.
+    #[must_use]
+    pub fn sealed(codec: Codec, key_id: &str, sha1: &str) -> Self {
+        let compression = match codec {
+            Codec::Zst => Compression::Zstd,
+            Codec::Snappy => Compression::Snappy,
+            Codec::Xz => Compression::Lzma,
+            // PGHoard has none of the others.
+            Codec::None | Codec::Gz | Codec::Lz4 | Codec::Bz2 => Compression::None,
+        };
+        let coding = Coding { compression, key_id: Some(key_id.to_owned()), ..Coding::default() };
+        let plain_hash = PlainHash { algorithm: "sha1".to_owned(), digest: sha1.to_owned() };
+        Self { coding, plain_hash: Some(plain_hash), postgres_major: None }
+    }
+
     /// Reads what a segment or a history file says of itself.
     ///
     /// # Errors

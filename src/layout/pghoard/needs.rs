@@ -32,11 +32,13 @@ pub enum Completeness {
 }
 
 /// What is wrong with an object that is needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// It is not there.
+    #[error("{0} is missing")]
     Missing(String),
     /// It has another size.
+    #[error("{key} has {found} bytes, not {expected}")]
     Size {
         /// Its key.
         key: String,
@@ -47,6 +49,7 @@ pub enum Fault {
     },
     /// The chunks together have another size than the metadata of the index say, or their numbers
     /// have a gap.
+    #[error("its chunks have {found} bytes together, not {expected}, or one of them is missing")]
     Chunks {
         /// What the metadata say, in bytes.
         expected: u64,

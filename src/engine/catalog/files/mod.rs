@@ -1,7 +1,15 @@
 //! The small files of a repository, which say what backups there are and what each of them needs.
 
+mod pghoard;
+
 use crate::{
-    engine::catalog::{archive::Archive, observe::Look, repository::Repository},
+    domain::recovery::Codec,
+    engine::catalog::{
+        archive::Archive,
+        files::pghoard::KnownIndex,
+        observe::Look,
+        repository::Repository,
+    },
     layout::{
         BackupFormat, BackupPlace,
         backup::Needs,
@@ -10,6 +18,7 @@ use crate::{
             keys, manifest,
         },
     },
+    sealed::keys::Keys,
     store::{BlobStore, StoreError, key::Key, read_all},
     wal::timeline::TimelinePath,
 };
@@ -50,16 +59,27 @@ pub struct SmallFiles {
     store: Arc<dyn BlobStore>,
     place: BackupPlace,
     last_catalogue: Option<Bytes>,
-    histories: HashMap<String, (u64, Bytes)>,
+    keys: Arc<Keys>,
+    histories: HashMap<String, (u64, History)>,
     needs: HashMap<String, (u64, NeedsOrWhy)>,
+    /// PGHoard's index objects.
+    indexes: HashMap<String, KnownIndex>,
+}
+
+/// A history file.
+#[derive(Clone, Debug)]
+struct History {
+    text: Bytes,
+    codec: Codec,
+    key_id: Option<String>,
 }
 
 impl SmallFiles {
-    /// Of `place` in `store`.
+    /// Of `place` in `store`; `keys` are for what is encrypted.
     #[must_use]
-    pub fn new(store: Arc<dyn BlobStore>, place: BackupPlace) -> Self {
-        let (histories, needs) = Default::default();
-        Self { store, place, last_catalogue: None, histories, needs }
+    pub fn new(store: Arc<dyn BlobStore>, place: BackupPlace, keys: Arc<Keys>) -> Self {
+        let (histories, needs, indexes) = Default::default();
+        Self { store, place, last_catalogue: None, keys, histories, needs, indexes }
     }
 
     /// Reads the catalogue, which comes before the listing: what it lists was there by then. Says
@@ -68,7 +88,7 @@ impl SmallFiles {
     /// # Errors
     /// [`StoreError`] when the store cannot be read. A missing catalogue lists nothing.
     pub async fn catalogue(&mut self, look: &mut Look) -> Result<bool, StoreError> {
-        let BackupFormat::PgBackRest { stanza } = &self.place.format;
+        let BackupFormat::PgBackRest { stanza } = &self.place.format else { return Ok(false) };
         let main = keys::backup_info(stanza);
         let archive_info = keys::archive_info(stanza);
         for file in [main.clone(), format!("{main}.copy")] {
@@ -88,6 +108,17 @@ impl SmallFiles {
         Ok(changed)
     }
 
+    /// Whether a listing shows backups that were not there the last time, so that their objects are
+    /// to be listed. Only where no catalogue tells.
+    #[must_use]
+    pub fn shows_new_backups(&self, repository: &Repository) -> bool {
+        match &self.place.format {
+            BackupFormat::PgBackRest { .. } => false,
+            BackupFormat::PgHoard => pghoard::index_objects(repository)
+                .any(|(key, found)| self.indexes.get(key).is_none_or(|known| !known.is_of(found))),
+        }
+    }
+
     /// Reads what the listing has shown: manifests and timeline histories.
     ///
     /// # Errors
@@ -96,6 +127,9 @@ impl SmallFiles {
         let repository = look.repository.clone();
         self.histories.retain(|key, _| repository.contains(key));
         self.needs.retain(|key, _| repository.contains(key));
+        if self.place.format == BackupFormat::PgHoard {
+            self.indexes(look).await?;
+        }
         for at in 0..look.backups.len() {
             let label = look.backups[at].label.clone();
             if let Some(needs) = self.needs(&repository, &label).await? {
@@ -103,7 +137,7 @@ impl SmallFiles {
             }
         }
         for (name, archive) in &repository.archives {
-            let paths = self.paths(&repository, archive, &mut look.problems).await?;
+            let paths = self.paths(archive, look).await?;
             look.paths.insert(name.clone(), paths);
         }
         Ok(())
@@ -118,7 +152,9 @@ impl SmallFiles {
         repository: &Repository,
         label: &str,
     ) -> Result<Option<NeedsOrWhy>, StoreError> {
-        let BackupFormat::PgBackRest { stanza } = &self.place.format;
+        let BackupFormat::PgBackRest { stanza } = &self.place.format else {
+            return Ok(self.needs_of_site(repository, label));
+        };
         let key = keys::manifest(stanza, label);
         let Some(found) = repository.get(&key) else { return Ok(None) };
         let now = found.version;
@@ -136,31 +172,43 @@ impl SmallFiles {
     /// The ways to all timelines of an archive.
     async fn paths(
         &mut self,
-        repository: &Repository,
         archive: &Archive,
-        problems: &mut Vec<String>,
+        look: &mut Look,
     ) -> Result<Vec<TimelinePath>, StoreError> {
         let mut paths = Vec::new();
         for (timeline, key) in &archive.histories {
-            let now = repository.get(key).map(|found| found.version).unwrap_or_default();
+            let now = look.repository.get(key).map(|found| found.version).unwrap_or_default();
             let known = self.histories.get(key).filter(|(then, _)| *then == now);
-            let bytes = match known {
-                Some((_, bytes)) => bytes.clone(),
-                None => match self.fetch(key).await? {
-                    Some(bytes) => bytes,
-                    None => {
-                        problems.push(format!("{} has disappeared", timeline.history_file()));
+            let history = match known {
+                Some((_, history)) => history.clone(),
+                None => match self.history(key).await? {
+                    Ok(history) => history,
+                    Err(what) => {
+                        look.problems.push(format!("{} {what}", timeline.history_file()));
                         continue;
                     }
                 },
             };
-            self.histories.insert(key.clone(), (now, bytes.clone()));
-            match TimelinePath::parse(*timeline, &String::from_utf8_lossy(&bytes)) {
+            let History { text, codec, key_id } = history.clone();
+            self.histories.insert(key.clone(), (now, history));
+            look.history_codings.insert(key.clone(), (codec, key_id));
+            match TimelinePath::parse(*timeline, &String::from_utf8_lossy(&text)) {
                 Ok(path) => paths.push(path),
-                Err(error) => problems.push(error.to_string()),
+                Err(error) => look.problems.push(error.to_string()),
             }
         }
         Ok(paths)
+    }
+
+    /// A history file; or what is wrong with it.
+    async fn history(&self, key: &str) -> Result<Result<History, String>, StoreError> {
+        match &self.place.format {
+            BackupFormat::PgBackRest { .. } => {
+                let text = self.fetch(key).await?.ok_or_else(|| "has disappeared".to_owned());
+                Ok(text.map(|text| History { text, codec: Codec::None, key_id: None }))
+            }
+            BackupFormat::PgHoard => self.history_of_site(key).await,
+        }
     }
 
     async fn fetch(&self, file: &str) -> Result<Option<Bytes>, StoreError> {

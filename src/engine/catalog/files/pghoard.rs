@@ -1,0 +1,217 @@
+//! What PGHoard's index objects and history files say, each read once until it changes.
+
+use crate::{
+    domain::lsn::Lsn,
+    engine::{
+        catalog::{
+            files::{History, NeedsOrWhy, SMALL_FILE_BYTES_MAX, SmallFiles},
+            observe::Look,
+            repository::Repository,
+            segment::Found,
+        },
+        error::chain,
+    },
+    layout::{
+        backup::{ExpectedSize, ListedBackup, LogPlace, Needs},
+        pghoard::{
+            keys::{self, LOG, Role},
+            metadata::{BackupFormat, BackupMetadata, SegmentCoding},
+            needs::{self, Completeness, Listing, Needed},
+        },
+    },
+    restore::index_object::{self, INDEX_BYTES_MAX},
+    sealed::{segment::open_history, small::open_bytes},
+    store::{StoreError, read_all},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What an index object says.
+#[derive(Clone, Debug)]
+pub(super) struct KnownIndex {
+    version: u64,
+    backup: String,
+    metadata: Arc<BackupMetadata>,
+    /// Everything that the base backup needs; `None` without the key that would tell.
+    needed: Option<Arc<[Needed]>>,
+}
+
+impl KnownIndex {
+    /// Whether it was read from this very object.
+    pub(super) fn is_of(&self, found: &Found) -> bool {
+        self.version == found.version
+    }
+}
+
+/// The index objects of a listing.
+pub(super) fn index_objects(repository: &Repository) -> impl Iterator<Item = (&String, &Found)> {
+    let below = repository.others_below("basebackup/");
+    below.filter(|(key, _)| matches!(keys::role(key), Role::Index { .. }))
+}
+
+impl SmallFiles {
+    /// Reads the index objects, which say what backups there are.
+    pub(super) async fn indexes(&mut self, look: &mut Look) -> Result<(), StoreError> {
+        let repository = look.repository.clone();
+        self.indexes.retain(|key, _| repository.contains(key));
+        for (key, found) in index_objects(&repository) {
+            if self.indexes.get(key).is_none_or(|known| !known.is_of(found)) {
+                match self.index(key, found).await? {
+                    Ok(known) => drop(self.indexes.insert(key.clone(), known)),
+                    // Not kept: its metadata may still be on their way.
+                    Err(what) => {
+                        self.indexes.remove(key);
+                        look.problems.push(format!("{key} is no base backup: {what}"));
+                    }
+                }
+            }
+        }
+        look.backups = self.indexes.values().filter_map(listed).collect();
+        look.backups.sort_by(|a, b| (a.started_at, &a.label).cmp(&(b.started_at, &b.label)));
+        let histories = repository.archives.get(LOG).map(|log| &log.histories);
+        for timeline in repository.archives.get(LOG).into_iter().flat_map(|log| log.timelines()) {
+            if timeline.0 > 1 && histories.is_none_or(|known| !known.contains_key(&timeline)) {
+                look.problems.push(format!(
+                    "{} is missing: WAL segments of timeline {} are stored, and without it nobody \
+                     knows where that timeline begins",
+                    timeline.history_file(),
+                    timeline.0
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What one index object says; or why it says nothing.
+    async fn index(
+        &self,
+        key: &str,
+        found: &Found,
+    ) -> Result<Result<KnownIndex, String>, StoreError> {
+        let Role::Index { backup } = keys::role(key) else { return Ok(Err("its name".into())) };
+        let Ok(full) = self.place.prefix.join(key) else { return Ok(Err("its name".into())) };
+        let raw = match self.store.user_metadata(&full).await {
+            Ok(raw) => raw,
+            Err(StoreError::NotFound(_)) => return Ok(Err("it has disappeared".into())),
+            Err(error) => return Err(error),
+        };
+        let metadata = match BackupMetadata::of(&raw) {
+            Ok(metadata) => metadata,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if metadata.coding.stored_bytes.is_some_and(|stored| stored != found.size_bytes) {
+            return Ok(Err("it is truncated, or not written to its end".into()));
+        }
+        let one_file = match metadata.format {
+            BackupFormat::Raw | BackupFormat::WholeTar => true,
+            BackupFormat::Chunks | BackupFormat::Delta => false,
+        };
+        let readable =
+            metadata.coding.key_id.as_ref().is_none_or(|key_id| self.keys.has(key_id));
+        let needed = match (one_file, readable) {
+            (true, _) => Some(Vec::new()),
+            (false, false) => None,
+            (false, true) => match read_all(&*self.store, &full, SMALL_FILE_BYTES_MAX).await {
+                Ok((_, object)) => {
+                    let (key, name) = (key.to_owned(), backup.clone());
+                    let (coding, keys) = (metadata.coding.clone(), self.keys.clone());
+                    let read = tokio::task::spawn_blocking(move || {
+                        let tar = open_bytes(&object, &coding, &keys, INDEX_BYTES_MAX)
+                            .map_err(|error| chain(&error))?;
+                        let index = index_object::read(&key, &name, &tar);
+                        let index = index.map_err(|error| chain(&error))?;
+                        Ok::<_, String>(needs::by_index(&index.metadata))
+                    });
+                    match read.await.expect("the reader of an index does not panic") {
+                        Ok(needed) => Some(needed),
+                        Err(what) => return Ok(Err(what)),
+                    }
+                }
+                Err(StoreError::NotFound(_)) => return Ok(Err("it has disappeared".into())),
+                Err(error) => return Err(error),
+            },
+        };
+        let (metadata, needed) = (Arc::new(metadata), needed.map(Into::into));
+        Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed }))
+    }
+
+    /// What a base backup of the site needs.
+    pub(super) fn needs_of_site(
+        &self,
+        repository: &Repository,
+        label: &str,
+    ) -> Option<NeedsOrWhy> {
+        let known = self.indexes.values().find(|known| known.backup == label)?;
+        let log = Some(LogPlace {
+            archive: LOG.to_owned(),
+            start: known.metadata.start_segment.clone(),
+        });
+        if let Some(needed) = &known.needed {
+            let expected = |object: &Needed| {
+                let size = object.stored_bytes.map_or(ExpectedSize::AtLeast(0), ExpectedSize::Exactly);
+                (object.key.clone(), size)
+            };
+            let objects = needed.iter().map(expected).collect();
+            return Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })));
+        }
+        // Without the key, the listing alone tells.
+        let mut listing = Listing::new();
+        for prefix in [keys::chunks_of(label), keys::delta_chunks_of(label)] {
+            let below = format!("{prefix}/");
+            let found = repository.others_below(&below);
+            listing.extend(found.map(|(key, found)| (key.clone(), found.size_bytes)));
+        }
+        match needs::by_listing(label, &known.metadata, &listing) {
+            Completeness::Incomplete(faults) => {
+                let what: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                Some(Err(what.join(", ")))
+            }
+            Completeness::Complete | Completeness::NeedsKey => {
+                let exactly = |(key, size)| (key, ExpectedSize::Exactly(size));
+                let objects: BTreeMap<_, _> = listing.into_iter().map(exactly).collect();
+                Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })))
+            }
+        }
+    }
+
+    /// A history file of the site; or what is wrong with it.
+    pub(super) async fn history_of_site(
+        &self,
+        key: &str,
+    ) -> Result<Result<History, String>, StoreError> {
+        let gone = || Ok(Err("has disappeared".to_owned()));
+        let Ok(full) = self.place.prefix.join(key) else { return gone() };
+        let object = match read_all(&*self.store, &full, SMALL_FILE_BYTES_MAX).await {
+            Ok((_, object)) => object,
+            Err(StoreError::NotFound(_)) => return gone(),
+            Err(error) => return Err(error),
+        };
+        let raw = self.store.user_metadata(&full).await?;
+        let read = SegmentCoding::of(&raw).map_err(|error| error.to_string()).and_then(|coding| {
+            let text = open_history(&object, &coding, &self.keys).map_err(|error| chain(&error))?;
+            let (codec, key_id) = (coding.coding.compression.into(), coding.coding.key_id);
+            Ok(History { text: text.into(), codec, key_id })
+        });
+        Ok(read.map_err(|what| format!("cannot be read: {what}")))
+    }
+}
+
+/// The base backup of an index object; `None` when it does not tell when it ended.
+fn listed(known: &KnownIndex) -> Option<ListedBackup> {
+    let metadata = &known.metadata;
+    // Only the log knows where in its last segment the backup ended.
+    let stop = metadata.end_segment.as_ref().unwrap_or(&metadata.start_segment);
+    Some(ListedBackup {
+        label: known.backup.clone(),
+        archive: Some(LOG.to_owned()),
+        archive_start: metadata.start_segment.clone(),
+        archive_stop: stop.clone(),
+        lsn_stop: Lsn(0),
+        ends_in_log: true,
+        started_at: metadata.started_at,
+        finished_at: metadata.finished_at?,
+        size_bytes: metadata.total_plain_bytes.unwrap_or(0),
+        stored_bytes: metadata.total_stored_bytes.unwrap_or(0),
+        references: Vec::new(),
+        lacks_key: metadata.coding.key_id.clone().filter(|_| known.needed.is_none()),
+    })
+}
