@@ -107,6 +107,7 @@ impl App {
             stop: stop.clone(),
             full_scan_interval: settings.full_scan_interval,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
+            scrub: settings.scrub.clone(),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

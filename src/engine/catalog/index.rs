@@ -113,6 +113,11 @@ impl LogIndex {
         self.by_sha1.values().next().map(|known| &known.index)
     }
 
+    /// The object with this key is to be read and proven anew.
+    pub fn distrust(&mut self, key: &str) {
+        self.proven.remove(key);
+    }
+
     fn learn(&mut self, learned: Learned) {
         if let Some(known) = learned.forget_carry_of.and_then(|sha1| self.by_sha1.get_mut(&sha1)) {
             known.carry = None;

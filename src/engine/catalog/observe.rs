@@ -16,7 +16,7 @@ use crate::{
     wal::{page::PageHeader, timeline::TimelinePath},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -81,6 +81,7 @@ pub struct Reader {
     files: SmallFiles,
     logs: HashMap<String, LogIndex>,
     runs: HashMap<String, KnownRun>,
+    damaged: BTreeSet<String>,
 }
 
 /// A run that need not be followed again while nothing of its archive changes.
@@ -101,8 +102,8 @@ impl Reader {
         memory: Arc<dyn LogMemory>,
     ) -> Self {
         let files = SmallFiles::new(store.clone(), place.clone());
-        let (listing, logs, runs) = Default::default();
-        Self { store, place, scope, memory, listing, files, logs, runs }
+        let (listing, logs, runs, damaged) = Default::default();
+        Self { store, place, scope, memory, listing, files, logs, runs, damaged }
     }
 
     /// The store that is looked at.
@@ -129,6 +130,21 @@ impl Reader {
         look.repository = self.listing.refresh(&*self.store, &self.place, extent).await?;
         self.files.listed(&mut look).await?;
         Ok(look)
+    }
+
+    /// Takes note of the objects, by key, that are known to be damaged: they count as missing, and what
+    /// was remembered of them is read anew. Says whether others are damaged than before.
+    pub fn heed(&mut self, damaged: BTreeSet<String>) -> bool {
+        if damaged == self.damaged {
+            return false;
+        }
+        for key in damaged.difference(&self.damaged) {
+            self.files.distrust(key);
+            self.logs.values_mut().for_each(|log| log.distrust(key));
+        }
+        self.runs.clear();
+        self.damaged = damaged;
+        true
     }
 
     /// What a backup of a look of this reader needs, whether its catalogue lists it or not; `None`
@@ -170,6 +186,7 @@ impl Reader {
             backups: &look.backups,
             needs: &look.needs,
             runs: &runs,
+            damaged: &self.damaged,
             problems: look.problems.clone(),
         });
         Ok(Observed { look, runs, catalog })
@@ -192,8 +209,11 @@ impl Reader {
         }
         let scope = format!("{} {name}", self.scope);
         let memory = self.memory.clone();
-        let log =
-            self.logs.entry(name.clone()).or_insert_with(|| LogIndex::with(memory.recall(&scope)));
+        let log = self.logs.entry(name.clone()).or_insert_with(|| {
+            let mut log = LogIndex::with(memory.recall(&scope));
+            self.damaged.iter().for_each(|key| log.distrust(key));
+            log
+        });
         let size = match log.any() {
             Some(index) => index.segment_size,
             None => {

@@ -3,9 +3,12 @@
 use crate::{
     engine::{
         catalog::index::{SEGMENT_OBJECT_BYTES_MAX, prove},
-        replicate::plan::{Proof, Stage, Step},
+        replicate::{
+            plan::{Proof, Stage, Step},
+            record::{NoRecorder, Recorder},
+        },
     },
-    store::{BlobStore, PutMode, StoreError, body_of, key::Key, read_all},
+    store::{BlobStore, Condition, Contents, StoreError, Stored, body_of, key::Key, read_all},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{
@@ -103,6 +106,28 @@ pub async fn execute(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Vec<CopyError> {
+    let told = Told { recorder: &NoRecorder, lane: "" };
+    execute_and_tell(sides, stages, at_once, progress, stop, told).await
+}
+
+/// Who is told of every object that was written, and by which name of the lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Who.
+    pub recorder: &'a dyn Recorder,
+    /// The lane.
+    pub lane: &'a str,
+}
+
+/// Like [`execute`], and tells of every object that was written.
+pub async fn execute_and_tell(
+    sides: &Sides,
+    stages: &[Stage],
+    at_once: usize,
+    progress: &Progress,
+    stop: &CancellationToken,
+    told: Told<'_>,
+) -> Vec<CopyError> {
     let steps = stages.iter().flat_map(|stage| &stage.steps);
     progress.total_bytes.store(steps.map(Step::size_bytes).sum(), Ordering::Relaxed);
     progress.done_bytes.store(0, Ordering::Relaxed);
@@ -112,8 +137,9 @@ pub async fn execute(
         let mut running = FuturesUnordered::new();
         loop {
             let free = at_once - running.len();
-            running
-                .extend(waiting.by_ref().take(free).map(|step| run(sides, step, progress, stop)));
+            running.extend(
+                waiting.by_ref().take(free).map(|step| run(sides, step, progress, stop, told)),
+            );
             let Some(done) = running.next().await else { break };
             if let Err(error) = done {
                 let end = error.ends_lane();
@@ -135,16 +161,19 @@ async fn run(
     step: &Step,
     progress: &Progress,
     stop: &CancellationToken,
+    told: Told<'_>,
 ) -> Result<(), CopyError> {
     if stop.is_cancelled() {
         return Err(CopyError::Stopped);
     }
-    take(sides, step).await?;
+    if let Some(stored) = take(sides, step).await? {
+        told.recorder.wrote(told.lane, step.key(), &stored);
+    }
     progress.done_bytes.fetch_add(step.size_bytes(), Ordering::Relaxed);
     Ok(())
 }
 
-async fn take(sides: &Sides, step: &Step) -> Result<(), CopyError> {
+async fn take(sides: &Sides, step: &Step) -> Result<Option<Stored>, CopyError> {
     let key = step.key();
     let fault = |source| CopyError::Store { key: key.to_owned(), source };
     let damaged = |what: String| CopyError::Damaged { key: key.to_owned(), what };
@@ -153,12 +182,11 @@ async fn take(sides: &Sides, step: &Step) -> Result<(), CopyError> {
     let no_metadata = BTreeMap::new();
     match step {
         Step::Write { bytes, .. } => {
-            let body = body_of(bytes.clone());
-            let size = bytes.len() as u64;
-            sides.target.put(&to, size, &no_metadata, body, PutMode::Replace).await.map_err(fault)
+            let contents = Contents::of(bytes.clone());
+            sides.target.write(&to, contents, &Condition::None).await.map(Some).map_err(fault)
         }
         Step::Copy { size_bytes, proof, replace, .. } => {
-            let mode = if *replace { PutMode::Replace } else { PutMode::IfAbsent };
+            let condition = if *replace { Condition::None } else { Condition::IfAbsent };
             let (size, user_metadata, body) = match proof {
                 Proof::Size => {
                     let object = sides.source.get(&from).await.map_err(fault)?;
@@ -178,9 +206,11 @@ async fn take(sides: &Sides, step: &Step) -> Result<(), CopyError> {
             if size != *size_bytes {
                 return Err(CopyError::Changed { key: key.to_owned() });
             }
-            match sides.target.put(&to, size, &user_metadata, body, mode).await {
+            let contents = Contents { size_bytes: size, user_metadata, body };
+            match sides.target.write(&to, contents, &condition).await {
+                Ok(stored) => Ok(Some(stored)),
                 // Somebody else was faster. The next pass looks at what is there now.
-                Ok(()) | Err(StoreError::AlreadyExists(_)) => Ok(()),
+                Err(StoreError::AlreadyExists(_)) => Ok(None),
                 Err(error) => Err(fault(error)),
             }
         }

@@ -5,14 +5,22 @@
 //! leaves nothing that the next pass does not see. The log has a lane of its own, so that a large
 //! base backup does not hold it up.
 
+pub mod guard;
 mod needed_log;
 pub mod plan;
 pub mod prune;
 
+pub mod record;
+
 mod describe;
+mod examine;
 pub mod execute;
+mod keep;
+mod lag;
 pub mod pass;
+mod repair;
 mod retain;
+mod scrub;
 
 #[cfg(test)]
 mod tests {
@@ -325,6 +333,16 @@ mod tests {
 
     /// The copy as retention sees it, every listed backup being restorable.
     async fn retained(pair: &Pair, since: i64, now: i64, keep: usize) -> prune::PrunePlan {
+        retained_but(pair, since, now, keep, &[]).await
+    }
+
+    async fn retained_but(
+        pair: &Pair,
+        since: i64,
+        now: i64,
+        keep: usize,
+        held: &[&str],
+    ) -> prune::PrunePlan {
         let source = pair.look(&pair.source, "repo").await;
         let target = pair.look(&pair.target, "p/s").await;
         let at = |day| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day);
@@ -358,9 +376,12 @@ mod tests {
             };
             expired.push(prune::Expired { label, since: at(since), needs });
         }
-        let retention =
-            prune::Retention { expired_after: chrono::TimeDelta::days(7), keep_restorable: keep };
-        prune::plan(&format, &target, &catalog, &expired, retention, at(now))
+        let retention = prune::Retention {
+            keep_expired_for: chrono::TimeDelta::days(7),
+            keep_restorable: keep,
+            held: held.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        prune::plan(&format, &target, &catalog, &expired, &retention, at(now))
     }
 
     #[tokio::test]
@@ -387,6 +408,9 @@ mod tests {
         assert_eq!(names(&plan.files), ["emp"], "pg_data/a is needed by the incremental backup");
         let numbers: Vec<&str> = plan.log.iter().map(|k| &k[k.len() - 42..k.len() - 41]).collect();
         assert_eq!(numbers, ["2", "3"], "the log before the incremental backup");
+
+        let held = retained_but(&pair, 0, 700, 2, &[FULL]).await;
+        assert!(held.is_empty() && held.held.is_none(), "the held backup stays, and its log");
 
         let held = retained(&pair, 0, 7, 3).await;
         assert!(held.is_empty() && held.held.unwrap().contains("3 are to be kept"));

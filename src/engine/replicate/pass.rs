@@ -13,12 +13,14 @@ use crate::{
             listing::Extent,
             observe::{Look, Observed, Reader},
         },
-        config::ServiceSettings,
+        config::{ScrubSettings, ServiceSettings},
         error::chain,
         replicate::{
-            execute::{CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, execute},
-            needed_log,
+            execute::{
+                CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, Told, execute_and_tell,
+            },
             plan::{self, Stage},
+            record::{Ledger, Ledgers, Primary},
         },
         state::State,
         views::{PrimaryView, RegionView, Views},
@@ -59,6 +61,8 @@ pub struct Shared {
     pub full_scan_interval: Duration,
     /// Whether the copy must stay as it is for now.
     pub is_forking: Arc<IsForking>,
+    /// How the copies are read again; `None` means not at all.
+    pub scrub: Option<ScrubSettings>,
 }
 
 impl fmt::Debug for Shared {
@@ -74,17 +78,24 @@ pub struct Replicator {
     /// None for a service that is known from its copy alone.
     source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Target>,
+    /// What is known of the objects of each copy.
+    pub(super) ledgers: Arc<Ledgers>,
+    /// Where damaged objects are repaired from.
+    pub(super) primary: Option<Primary>,
     pub(super) shared: Shared,
     /// On the monotonic clock.
-    last_full_scan: Mutex<Option<Duration>>,
+    pub(super) last_full_scan: Mutex<Option<Duration>>,
     /// Woken when there is something to do.
     pub wake: Arc<Notify>,
+    /// Woken when there is something to read again.
+    pub read: Arc<Notify>,
 }
 
 /// One region that could hold a copy.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) reader: Mutex<Reader>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) data: Mutex<DataLane>,
     progress: Arc<Progress>,
 }
@@ -138,15 +149,18 @@ impl Replicator {
         targets: BTreeMap<CloudName, Reader>,
         shared: Shared,
     ) -> Self {
-        let target = |reader| Target {
-            reader: Mutex::new(reader),
-            data: Mutex::default(),
-            progress: Arc::default(),
+        let (last_full_scan, wake, read) = <(_, Arc<Notify>, Arc<Notify>)>::default();
+        let ledgers = Ledgers::of(&service.id, &targets, &shared, (&wake, &read));
+        let target = |(cloud, reader): (CloudName, Reader)| {
+            let (ledger, reader) = (ledgers.0[&cloud].clone(), Mutex::new(reader));
+            let (data, progress) = (Mutex::default(), Arc::default());
+            (cloud, Target { reader, ledger, data, progress })
         };
-        let targets = targets.into_iter().map(|(cloud, reader)| (cloud, target(reader))).collect();
+        let targets = targets.into_iter().map(target).collect();
+        let primary = source.as_ref().map(Primary::of);
         let source = source.map(Mutex::new);
-        let (last_full_scan, wake) = (Mutex::default(), Arc::default());
-        Self { service, source, targets, shared, last_full_scan, wake }
+        let ledgers = Arc::new(ledgers);
+        Self { service, source, targets, ledgers, primary, shared, last_full_scan, wake, read }
     }
 
     /// Looks at the copy in `region` now, and nothing else.
@@ -184,7 +198,7 @@ impl Replicator {
             let seen = match (&source, look) {
                 (Some((reader, source)), Ok(look)) => {
                     let sides = sides(reader, target).await;
-                    let copied = self.copy(target, sides, source, look, &mut problems).await;
+                    let copied = self.copy(cloud, sides, source, look, &mut problems).await;
                     worked |= copied.again;
                     Ok(copied.still_true)
                 }
@@ -193,6 +207,11 @@ impl Replicator {
             };
             let source = source.as_ref().map(|(_, look)| look);
             let observed = self.publish(cloud, target, source, seen, problems).await;
+            if let Some(observed) = &observed {
+                let seen = &*observed.look.repository;
+                let source = source.map(|source| &*source.repository);
+                target.ledger.settle(source, full.then_some(seen)).await;
+            }
             if let (true, Some(source), Some(observed)) = (full, source, observed) {
                 self.prune(cloud, target, source, &observed).await;
             }
@@ -242,12 +261,14 @@ impl Replicator {
     /// Copies the log, and sees to it that base backups are being copied.
     async fn copy(
         &self,
-        target: &Target,
+        cloud: &CloudName,
         sides: (Sides, String),
         source: &Look,
         look: Look,
         problems: &mut Vec<String>,
     ) -> Copied {
+        let target = &self.targets[cloud];
+        let told = Told { recorder: &*self.ledgers, lane: cloud.as_str() };
         let mut lane = target.data.lock().await;
         let plan = plan::plan(&sides.1, source, &look, &lane.damaged);
         // A look is given up before the next one, which then changes the kept listing in place.
@@ -255,7 +276,8 @@ impl Replicator {
         problems.extend(plan.problems);
         let mut again = !plan.log.is_empty();
         let (progress, stop) = (Progress::default(), &self.shared.stop);
-        let errors = execute(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop).await;
+        let errors =
+            execute_and_tell(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop, told).await;
         self.report(&errors, problems);
         again &= errors.is_empty();
         if lane.task.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
@@ -268,7 +290,7 @@ impl Replicator {
             again |= errors.is_empty();
         } else if lane.task.is_none() && !plan.data.is_empty() {
             lane.stop = self.shared.stop.child_token();
-            lane.task = Some(self.start(sides.0, plan.data, target, lane.stop.clone()));
+            lane.task = Some(self.start(sides.0, plan.data, cloud, lane.stop.clone()));
         }
         problems.extend(lane.problems.iter().cloned());
         Copied { again, still_true }
@@ -278,12 +300,15 @@ impl Replicator {
         &self,
         sides: Sides,
         stages: Vec<Stage>,
-        target: &Target,
+        cloud: &CloudName,
         stop: CancellationToken,
     ) -> tokio::task::JoinHandle<Vec<CopyError>> {
-        let (progress, wake) = (target.progress.clone(), self.wake.clone());
+        let (progress, wake) = (self.targets[cloud].progress.clone(), self.wake.clone());
+        let (ledgers, lane) = (self.ledgers.clone(), cloud.to_string());
         tokio::spawn(async move {
-            let errors = execute(&sides, &stages, FILES_AT_ONCE, &progress, &stop).await;
+            let told = Told { recorder: &*ledgers, lane: &lane };
+            let at_once = FILES_AT_ONCE;
+            let errors = execute_and_tell(&sides, &stages, at_once, &progress, &stop, told).await;
             if errors.is_empty() {
                 wake.notify_one();
             }
@@ -308,6 +333,7 @@ impl Replicator {
         seen: Result<Option<Look>, StoreError>,
         mut problems: Vec<String>,
     ) -> Option<Observed> {
+        self.heed(target).await;
         let observed = match seen {
             Ok(Some(look)) => target.reader.lock().await.judge(look).await,
             Ok(None) => {
@@ -317,6 +343,7 @@ impl Replicator {
             Err(error) => Err(error),
         };
         let now = self.shared.clock.now();
+        problems.extend(target.ledger.problems());
         problems.truncate(PROBLEMS_MAX);
         let observed = match observed {
             Ok(observed) => observed,
@@ -330,7 +357,9 @@ impl Replicator {
             }
         };
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
-        target.data.lock().await.damaged = damage.map(|damage| damage.key.clone()).collect();
+        let damaged = damage.map(|damage| damage.key.clone());
+        let damaged = damaged.chain(target.ledger.damaged().into_keys()).collect();
+        target.data.lock().await.damaged = damaged;
         let lag_seconds = self.lag(cloud, source, &observed.look);
         let before = self.shared.views.service(&self.service.id);
         let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
@@ -352,28 +381,6 @@ impl Replicator {
         });
         self.describe(target, ranges).await;
         Some(observed)
-    }
-
-    /// How far the copy's log is behind. Without the primary: since it was last in step.
-    fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
-        let now = self.shared.clock.now();
-        let since = match source {
-            Some(source) => needed_log::behind_since(source, target),
-            None => match self.shared.state.in_step_at(&self.service.id, cloud) {
-                Ok(in_step) => Some(in_step?),
-                Err(error) => {
-                    warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
-                    return None;
-                }
-            },
-        };
-        let lag = since.map_or(0, |since| (now - since).num_seconds().max(1).unsigned_abs());
-        if source.is_some()
-            && let Err(error) = self.shared.state.measure(&self.service.id, cloud, now, lag)
-        {
-            warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
-        }
-        Some(lag)
     }
 }
 

@@ -4,11 +4,14 @@
 //! straight from async code. Documents are JSON with a version inside; tables only hold what is
 //! searched for. What stores hold is kept as a cache and never as truth.
 
+pub mod damage;
 pub mod expired;
 pub mod forks;
 pub mod logs;
 pub mod measurements;
+pub mod records;
 pub mod services;
+pub mod verified;
 
 use rusqlite::Connection;
 use std::{
@@ -153,7 +156,11 @@ fn prepare(connection: &Connection, file: &Path) -> Result<(), StateError> {
             .map_err(fault),
         SCHEMA_VERSION => Ok(()),
         found => Err(StateError::Newer { file: file.to_owned(), found }),
-    }
+    }?;
+    // Tables that were added later hold caches and notes: an older engine may ignore them.
+    connection.execute_batch(records::SCHEMA).map_err(fault)?;
+    connection.execute_batch(verified::SCHEMA).map_err(fault)?;
+    connection.execute_batch(damage::SCHEMA).map_err(fault)
 }
 
 fn to_json<T: serde::Serialize>(document: &T) -> String {
