@@ -8,7 +8,7 @@
 use crate::{
     domain::cloud::CloudName,
     engine::{
-        catalog::repository::Repository,
+        catalog::{observe::Look, repository::Repository},
         error::chain,
         manifest::{self, Manifest},
         replicate::{
@@ -64,7 +64,8 @@ impl Replicator {
 
     /// Has the copy judged by what is known to be damaged now. What was repaired lies anywhere in the
     /// log, so everything is listed the next time.
-    pub(super) async fn heed(&self, target: &Target) {
+    pub(super) async fn heed(&self, target: &Target, source: Option<&Look>) {
+        target.ledger.flush_or_warn(source.map(|source| &*source.repository));
         let damaged = target.ledger.damaged().into_keys().collect();
         if target.reader.lock().await.heed(damaged) {
             *self.last_full_scan.lock().await = None;
@@ -75,7 +76,7 @@ impl Replicator {
 impl Ledger {
     /// After a pass has looked at the copy: records, compares when everything was listed, and writes
     /// the manifests that are due.
-    pub(super) async fn settle(&self, source: Option<&Repository>, full: Option<&Repository>) {
+    pub(super) async fn settle(&self, full: Option<&Repository>) {
         let warned = |error: KeepError| {
             warn!(service = %self.id, region = %self.region, error = %chain(&error),
                 "the manifests of a copy are not kept for now");
@@ -83,7 +84,6 @@ impl Ledger {
         if let Err(error) = self.recall().await {
             warned(error);
         }
-        self.flush_or_warn(source);
         if let Some(listed) = full {
             match self.compare(listed) {
                 Ok(suspects) => self.suspect(suspects),

@@ -23,6 +23,9 @@ mod retain;
 mod scrub;
 
 #[cfg(test)]
+mod proof_tests;
+
+#[cfg(test)]
 mod tests {
     use crate::{
         engine::{
@@ -53,11 +56,11 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    const FULL: &str = "20261123-075157F";
+    pub(super) const FULL: &str = "20261123-075157F";
     const INCREMENTAL: &str = "20261123-075157F_20261123-075238I";
 
     #[derive(Debug)]
-    struct NoMemory;
+    pub(super) struct NoMemory;
     impl LogMemory for NoMemory {
         fn recall(&self, _: &str) -> Vec<Learned> {
             Vec::new()
@@ -65,14 +68,14 @@ mod tests {
         fn keep(&self, _: &str, _: &Learned) {}
     }
 
-    struct Pair {
-        source: MemoryStore,
-        target: MemoryStore,
+    pub(super) struct Pair {
+        pub(super) source: MemoryStore,
+        pub(super) target: MemoryStore,
         sides: Sides,
     }
 
     impl Pair {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let (source, target) = (MemoryStore::new(), MemoryStore::new());
             let sides = Sides {
                 source: Arc::new(source.clone()),
@@ -83,7 +86,7 @@ mod tests {
             Self { source, target, sides }
         }
 
-        async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+        pub(super) async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
             let bytes: Bytes = bytes.into();
             let key = Key::parse(&format!("repo/{key}")).unwrap();
             let size = bytes.len() as u64;
@@ -100,7 +103,7 @@ mod tests {
         }
 
         /// A full backup, and an incremental one when `both`, with their log.
-        async fn write(&self, both: bool) {
+        pub(super) async fn write(&self, both: bool) {
             let archive = "[backrest]\nbackrest-format=5\n\n[db:history]\n\
                            1={\"db-id\":77,\"db-version\":\"15\"}\n";
             self.put("archive/m/archive.info", sealed(archive)).await;

@@ -209,8 +209,7 @@ impl Replicator {
             let observed = self.publish(cloud, target, source, seen, problems).await;
             if let Some(observed) = &observed {
                 let seen = &*observed.look.repository;
-                let source = source.map(|source| &*source.repository);
-                target.ledger.settle(source, full.then_some(seen)).await;
+                target.ledger.settle(full.then_some(seen)).await;
             }
             if let (true, Some(source), Some(observed)) = (full, source, observed) {
                 self.prune(cloud, target, source, &observed).await;
@@ -333,7 +332,7 @@ impl Replicator {
         seen: Result<Option<Look>, StoreError>,
         mut problems: Vec<String>,
     ) -> Option<Observed> {
-        self.heed(target).await;
+        self.heed(target, source).await;
         let observed = match seen {
             Ok(Some(look)) => target.reader.lock().await.judge(look).await,
             Ok(None) => {

@@ -163,7 +163,11 @@ pub async fn verify(
         }
         Depth::Deep { rate_bytes } => {
             let tap = Arc::new(Tap::new(copy.store.clone(), rate_bytes, clock.clone()));
-            deep(copy, tap, &recorded, resume, &mut report).await?
+            let look = deep(copy, tap, &recorded, resume, &mut report).await;
+            if let Some(resume) = resume {
+                resume.flush(copy);
+            }
+            look?
         }
     };
     recorded.compare(copy, &look.repository, &mut report).await?;

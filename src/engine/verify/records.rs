@@ -129,9 +129,6 @@ impl Recorded {
                 ));
             }
         }
-        if let Some(resume) = resume {
-            resume.flush(copy);
-        }
         Ok(())
     }
 
