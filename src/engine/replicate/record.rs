@@ -116,6 +116,8 @@ pub(super) struct Ledger {
     held: Mutex<Option<String>>,
     /// Before that, on the monotonic clock, nothing is tried again.
     pub(super) waits: Mutex<Waits>,
+    /// What could not be repaired is tried again after so long.
+    pub(super) repair_every: Duration,
     /// Woken when the copy is to be judged anew.
     pub(super) judge: Arc<Notify>,
     /// Woken when there is something to read again.
@@ -152,6 +154,7 @@ impl Ledger {
             recalled,
             held,
             waits,
+            repair_every: shared.full_scan_interval,
             judge,
             read,
         }

@@ -27,15 +27,12 @@ use crate::{
 };
 use chrono::TimeDelta;
 use futures_util::{TryStreamExt, future::join_all};
-use std::time::Duration;
 use tracing::{info, warn};
 
 /// Objects that are listed at a time, and after which the place is kept.
 const CHUNK: usize = 64;
 /// An object costs a request, however small it is: it counts as so many bytes at least.
 const OBJECT_BYTES_MIN: u64 = 64 << 10;
-/// What could not be repaired is tried again after so long.
-const REPAIR_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// An object could not be proven.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +94,7 @@ impl Ledger {
             self.repair(key, damage, primary).await?;
         }
         if again {
-            lock(&self.waits).repairs = now + REPAIR_AGAIN;
+            lock(&self.waits).repairs = now + self.repair_every;
         }
         Ok(())
     }
