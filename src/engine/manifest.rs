@@ -190,18 +190,39 @@ pub async fn find(
     store: &dyn BlobStore,
     prefix: &Key,
 ) -> Result<(Vec<Manifest>, Vec<String>), StoreError> {
-    let below = place(prefix).expect("the prefix of a copy is a key");
-    let listed: Vec<_> = store.list(&below, None).try_collect().await?;
     let (mut found, mut faults) = (Vec::new(), Vec::new());
-    for meta in listed.into_iter().filter(|meta| meta.key.as_str().ends_with(".json")) {
-        let Some(bytes) = read_small(store, &meta.key).await? else { continue };
-        match Manifest::read(prefix, &meta.key, &bytes) {
+    for key in keys(store, prefix).await? {
+        match load(store, prefix, &key).await? {
             None => {}
             Some(Ok(manifest)) => found.push(manifest),
             Some(Err(fault)) => faults.push(fault),
         }
     }
     Ok((found, faults))
+}
+
+/// The keys of what may be manifests of the copy below `prefix`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn keys(store: &dyn BlobStore, prefix: &Key) -> Result<Vec<Key>, StoreError> {
+    let below = place(prefix).expect("the prefix of a copy is a key");
+    let listed: Vec<_> = store.list(&below, None).try_collect().await?;
+    let keys = listed.into_iter().map(|meta| meta.key);
+    Ok(keys.filter(|key| key.as_str().ends_with(".json")).collect())
+}
+
+/// Reads one of [`keys`], or says what is wrong with it. `None` when there is none of this copy.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn load(
+    store: &dyn BlobStore,
+    prefix: &Key,
+    key: &Key,
+) -> Result<Option<Result<Manifest, String>>, StoreError> {
+    let bytes = read_small(store, key).await?;
+    Ok(bytes.and_then(|bytes| Manifest::read(prefix, key, &bytes)))
 }
 
 fn place(prefix: &Key) -> Option<Key> {

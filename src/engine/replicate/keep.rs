@@ -85,7 +85,7 @@ impl Ledger {
             warned(error);
         }
         if let Some(listed) = full {
-            match self.compare(listed) {
+            match self.compare(listed).await {
                 Ok(suspects) => self.suspect(suspects),
                 Err(error) => warned(error.into()),
             }
@@ -111,16 +111,24 @@ impl Ledger {
             return Ok(());
         }
         if !self.state.is_recalled(copy)? {
-            let found = manifest::find(&*self.store, &self.place.prefix).await;
-            let (manifests, faults) = found.inspect_err(|_| self.wait())?;
-            for fault in faults {
-                warn!(service = %self.id, region = %self.region, fault,
-                    "a manifest is of no use; its objects are read again");
-            }
-            let count = manifests.len();
-            for manifest in manifests {
-                let records = manifest.records();
-                self.state.recall_part(copy, &manifest.part, manifest.sequence, &records)?;
+            let (store, prefix) = (&*self.store, &self.place.prefix);
+            let keys = manifest::keys(store, prefix).await.inspect_err(|_| self.wait())?;
+            let mut count = 0;
+            // One after the other: together they may be larger than the memory.
+            for key in keys {
+                let loaded = manifest::load(store, prefix, &key).await;
+                match loaded.inspect_err(|_| self.wait())? {
+                    None => {}
+                    Some(Ok(manifest)) => {
+                        let (part, records) = (&manifest.part, manifest.records());
+                        self.state.recall_part(copy, part, manifest.sequence, &records)?;
+                        count += 1;
+                    }
+                    Some(Err(fault)) => {
+                        warn!(service = %self.id, region = %self.region, fault,
+                            "a manifest is of no use; its objects are read again");
+                    }
+                }
             }
             self.state.set_recalled(copy)?;
             if count > 0 {
@@ -165,13 +173,15 @@ impl Ledger {
     }
 
     /// The recorded objects that look different in a listing of everything.
-    fn compare(&self, listed: &Repository) -> Result<BTreeSet<String>, StateError> {
+    async fn compare(&self, listed: &Repository) -> Result<BTreeSet<String>, StateError> {
         let copy = self.number()?;
         let (mut suspects, mut after) = (BTreeSet::new(), (String::new(), String::new()));
         loop {
             let page = self.state.records_after(copy, (&after.0, &after.1), PAGE)?;
             let Some(last) = page.last() else { break };
             after = (last.part.clone(), last.key.clone());
+            // A large copy has many pages, and others want to go on.
+            tokio::task::yield_now().await;
             for record in &page {
                 // What is missing is copied again by the pass.
                 let Some(found) = found(listed, &record.key) else { continue };

@@ -257,6 +257,11 @@ impl Ledger {
         }
     }
 
+    /// Some could not be read now; the next turn begins with them.
+    pub(super) fn put_back(&self, keys: BTreeSet<String>) {
+        lock(&self.urgent).extend(keys);
+    }
+
     pub(super) fn take_suspects(&self) -> BTreeSet<String> {
         std::mem::take(&mut *lock(&self.urgent))
     }

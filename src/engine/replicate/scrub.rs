@@ -23,7 +23,7 @@ use crate::{
         },
     },
     layout::BackupFormat,
-    store::{StoreError, wrap::bandwidth::Bandwidth},
+    store::{StoreError, key::Key, wrap::bandwidth::Bandwidth},
 };
 use chrono::TimeDelta;
 use futures_util::{TryStreamExt, future::join_all};
@@ -73,9 +73,11 @@ impl Ledger {
             return Ok(false);
         }
         let mut sums = KnownSums::default();
-        for key in self.take_suspects() {
+        let mut suspects = self.take_suspects();
+        while let Some(key) = suspects.pop_first() {
             if let Err(error) = self.examine(&key, primary, &mut sums, None).await {
-                self.suspect([key].into());
+                suspects.insert(key);
+                self.put_back(suspects);
                 return Err(error);
             }
         }
@@ -179,8 +181,10 @@ impl Ledger {
             Some(_) => Check::Nothing,
             None => sums.check(&*self.store, &self.place, key).await?,
         };
-        let Some(mut seen) = read(&*self.store, &full, &check, line).await? else {
-            return Ok(self.state.forget_damage(copy, key)?);
+        let mut seen = match self.read(&full, &check, line).await? {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return Ok(self.state.forget_damage(copy, key)?),
+            Err(what) => return self.damaged_now(key, what, primary).await,
         };
         let mut finding = judge(record.as_ref(), &seen);
         let mut record = record;
@@ -190,10 +194,11 @@ impl Ledger {
             record = self.recorded(key)?;
             sums.forget();
             let check = sums.check(&*self.store, &self.place, key).await?;
-            let Some(again) = read(&*self.store, &full, &check, line).await? else {
-                return Ok(self.state.forget_damage(copy, key)?);
+            seen = match self.read(&full, &check, line).await? {
+                Ok(Some(seen)) => seen,
+                Ok(None) => return Ok(self.state.forget_damage(copy, key)?),
+                Err(what) => return self.damaged_now(key, what, primary).await,
             };
-            seen = again;
             finding = judge(record.as_ref(), &seen);
         }
         if let Some(line) = line {
@@ -204,6 +209,29 @@ impl Ledger {
             finding = self.ask(key, record.as_ref(), &seen, primary, line).await?;
         }
         self.note(key, finding, record, &seen, primary).await
+    }
+
+    /// Reads an object. The inner error says why it cannot be read although its store answers: a
+    /// sector of a disk has gone bad.
+    async fn read(
+        &self,
+        full: &Key,
+        check: &Check,
+        line: Option<&Bandwidth>,
+    ) -> Result<Result<Option<Seen>, String>, StoreError> {
+        match read(&*self.store, full, check, line).await {
+            Ok(seen) => return Ok(Ok(seen)),
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Err(error),
+        }
+        self.store.head(full).await?;
+        match read(&*self.store, full, check, line).await {
+            Ok(seen) => Ok(Ok(seen)),
+            Err(error) => match self.store.head(full).await {
+                Ok(_) => Ok(Err(format!("it cannot be read: {}", chain(&error)))),
+                Err(_) => Err(error),
+            },
+        }
     }
 
     /// Compares with the primary's object what nothing else proves.
@@ -261,16 +289,24 @@ impl Ledger {
                 };
                 self.state.record(copy, &[record], now)?;
             }
-            Finding::Damaged(what) => {
-                warn!(service = %self.id, region = %self.region, key, what,
-                    "an object of the copy is damaged");
-                let damage = Damage { what, unrepaired: None };
-                self.state.note_damage(copy, key, &damage, now)?;
-                // The window shrinks before anything else is done.
-                self.judge.notify_one();
-                self.repair(key, &damage, primary).await?;
-            }
+            Finding::Damaged(what) => self.damaged_now(key, what, primary).await?,
         }
         Ok(())
+    }
+
+    /// Notes that an object is damaged, and tries to repair it.
+    async fn damaged_now(
+        &self,
+        key: &str,
+        what: String,
+        primary: Option<&Primary>,
+    ) -> Result<(), ProveError> {
+        warn!(service = %self.id, region = %self.region, key, what,
+            "an object of the copy is damaged");
+        let damage = Damage { what, unrepaired: None };
+        self.state.note_damage(self.number()?, key, &damage, self.clock.now())?;
+        // The window shrinks before anything else is done.
+        self.judge.notify_one();
+        self.repair(key, &damage, primary).await
     }
 }

@@ -114,6 +114,28 @@ async fn a_segment_that_rots_is_found_and_repaired() {
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_read_to_its_end_is_damaged_and_a_store_that_is_away_is_not() {
+    let world = World::new().await;
+    let engine = world.engine(world.dir.path(), Some(WEEK), false);
+    world.copied(&engine).await;
+    world.clock.advance(TimeDelta::days(8));
+    world.pair.target.fail_from(Some(0));
+    world.prove(&engine).await;
+    world.pair.target.fail_from(None);
+    assert!(ledger(&engine).damaged().is_empty());
+    world.weather.lock().unwrap().broken = Some(A.to_owned());
+    world.pair.source.fail_from(Some(0));
+    world.prove(&engine).await;
+    let damage = &ledger(&engine).damaged()[A];
+    assert!(damage.what.contains("it cannot be read"), "{damage:?}");
+    world.pair.source.fail_from(None);
+    world.clock.advance(TimeDelta::hours(1));
+    world.prove(&engine).await;
+    assert!(ledger(&engine).damaged().is_empty());
+    assert_eq!(world.weather.lock().unwrap().broken, None, "it was written anew");
+}
+
+#[tokio::test]
 async fn killed_before_the_manifests_nothing_is_lost_but_a_reading() {
     let world = World::new().await;
     let engine = world.engine(world.dir.path(), Some(WEEK), false);

@@ -128,15 +128,18 @@ impl World {
                     *weather.reads.entry(key.clone()).or_default() += 1;
                     match (weather.rotten.contains(&key), weather.broken.as_ref() == Some(&key)) {
                         (true, _) => Fault::Flip(1),
-                        (false, true) => Fault::Before,
+                        (false, true) => Fault::BreakOff(1),
                         (false, false) => Fault::None,
                     }
                 }
                 Operation::Write => {
                     weather.rotten.remove(&key);
+                    weather.broken = weather.broken.take().filter(|broken| *broken != key);
                     Fault::None
                 }
-                _ => Fault::None,
+                Operation::List | Operation::Head | Operation::GetRange | Operation::Delete => {
+                    Fault::None
+                }
             }
         };
         let inner = Arc::new(pair.target.clone());
