@@ -18,6 +18,10 @@ pub mod engine;
 #[cfg(feature = "engine")]
 pub mod layout;
 #[cfg(feature = "engine")]
+pub mod restore;
+#[cfg(feature = "engine")]
+pub mod sealed;
+#[cfg(feature = "engine")]
 pub mod store;
 #[cfg(feature = "engine")]
 pub mod wal;

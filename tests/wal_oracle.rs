@@ -22,7 +22,7 @@ use btar::{
         page::PAGE_SIZE,
         record::{Event, Record},
         scan::{Carry, Scanner},
-        stop,
+        stop::Sum,
         timeline::TimelinePath,
     },
 };
@@ -135,7 +135,7 @@ fn moments_stop_where_postgresql_stops() {
         .map(|target| stops(&base, &source.wal(), &log, target).rows)
         .collect();
     assert!(rows[0] < rows[2], "{rows:?}");
-    let end = stop::at_end(&log.indexes).unwrap();
+    let end = Sum::of(&log.indexes).at_end().unwrap();
     let settings = format!("recovery_target_lsn = '{}'", end.lsn);
     let latest = Fork::recover(&base, &source.wal(), &settings);
     assert_eq!(latest.replayed_to, end.replayed_to);
@@ -158,7 +158,7 @@ fn a_new_timeline(fork: &Fork, older: &Path, log: &Run) {
     let path = TimelinePath::parse(Timeline(2), &history).unwrap();
     let left = path.end_on(Timeline(1)).unwrap();
     assert_eq!(left, replayed_to);
-    assert!(Some(left) < stop::end_of(&log.indexes), "nothing was abandoned");
+    assert!(Some(left) < Sum::of(&log.indexes).end(), "nothing was abandoned");
     let size = log.size();
     let first = log.segments[0].0.number;
     let files = (first..).map_while(|number| {

@@ -121,7 +121,7 @@ impl Manifest {
                 size_bytes: entry.size_bytes,
                 crc64: u64::from_str_radix(&entry.crc64, 16).ok()?,
                 etag: entry.etag.clone(),
-                source_etag: None,
+                source_version: None,
                 written_at: entry.written_at,
             })
         };

@@ -11,6 +11,7 @@ pub mod fork;
 pub mod fork_jobs;
 pub mod http;
 pub mod manifest;
+pub mod parts;
 pub mod privilege;
 pub mod replicate;
 pub mod serve;

@@ -1,51 +1,6 @@
-//! Hashes stretches of an object while it goes by, and compares them with what a layout says of them.
+//! Compares the sums of an object's stretches with what a layout says of them.
 
-use crate::{domain::hex, layout::pgbackrest::manifest::StoredFile};
-use bytes::Bytes;
-use sha1::{Digest, Sha1};
-
-/// Hashes the stretches of an object that are files of their own.
-#[derive(Debug)]
-pub struct PartHasher {
-    parts: Vec<(u64, u64, Sha1)>,
-    at: u64,
-}
-
-impl PartHasher {
-    /// Of `files`, which are sorted by offset and disjoint.
-    #[must_use]
-    pub fn new(files: &[StoredFile]) -> Self {
-        let part = |file: &StoredFile| (file.offset, file.size_bytes, Sha1::new());
-        Self { parts: files.iter().map(part).collect(), at: 0 }
-    }
-
-    /// Takes the next bytes of the object.
-    pub fn take(&mut self, piece: &Bytes) {
-        let (begin, end) = (self.at, self.at + piece.len() as u64);
-        // Sorted by offset and disjoint: those before `begin` are over.
-        let first = self.parts.partition_point(|(offset, size, _)| offset + size <= begin);
-        for (offset, size, hash) in &mut self.parts[first..] {
-            if *offset >= end {
-                break;
-            }
-            let from = offset.saturating_sub(begin);
-            let to = (*offset + *size).min(end) - begin;
-            let range = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
-            hash.update(piece.get(range).unwrap_or_default());
-        }
-        self.at = end;
-    }
-
-    /// The sums; `None` for what lies beyond the object's end.
-    #[must_use]
-    pub fn finish(self) -> Vec<Option<String>> {
-        let end = self.at;
-        let sums = self.parts.into_iter().map(|(offset, size, hash)| {
-            (offset + size <= end).then(|| hex::lower(&hash.finalize()))
-        });
-        sums.collect()
-    }
-}
+use crate::layout::pgbackrest::manifest::StoredFile;
 
 /// What a file whose stretch has another sum than it should is told to be.
 #[must_use]
@@ -77,26 +32,10 @@ pub fn cover(files: &[StoredFile], size_bytes: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wal::decode::sha1_hex;
 
     fn file(offset: u64, size_bytes: u64) -> StoredFile {
         let sha1 = Some("x".to_owned());
         StoredFile { key: String::new(), bundled: true, offset, size_bytes, sha1 }
-    }
-
-    #[test]
-    fn stretches_are_hashed_however_the_pieces_fall() {
-        let object = b"0123456789abcdef";
-        let files = [file(0, 3), file(5, 6), file(11, 5), file(15, 9)];
-        let expect =
-            [Some(sha1_hex(b"012")), Some(sha1_hex(b"56789a")), Some(sha1_hex(b"bcdef")), None];
-        for size in 1..=object.len() {
-            let mut hasher = PartHasher::new(&files);
-            for piece in object.chunks(size) {
-                hasher.take(&Bytes::copy_from_slice(piece));
-            }
-            assert_eq!(hasher.finish(), expect, "pieces of {size}");
-        }
     }
 
     #[test]

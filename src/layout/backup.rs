@@ -2,7 +2,7 @@
 
 use crate::domain::lsn::Lsn;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A base backup as the tool's own catalogue lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,29 @@ pub struct ListedBackup {
 pub struct Needs {
     /// Key and what is known of its size.
     pub objects: BTreeMap<String, ExpectedSize>,
+    /// What the tool has written down of the contents of those objects, by key.
+    pub sums: BTreeMap<String, Arc<[PartSum]>>,
     /// The log that makes the backup consistent.
     pub log: Option<LogPlace>,
+}
+
+impl Needs {
+    /// Takes in what another backup needs of the same repository.
+    pub fn join(&mut self, other: &Self) {
+        for (key, size) in &other.objects {
+            let known = self.objects.entry(key.clone()).or_insert(*size);
+            if let (ExpectedSize::AtLeast(known), ExpectedSize::AtLeast(size)) = (known, size) {
+                *known = (*size).max(*known);
+            }
+        }
+        for (key, sums) in &other.sums {
+            let known = self.sums.entry(key.clone()).or_insert_with(|| sums.clone());
+            // The backup that wrote a bundle knows all of it, later ones only what they need.
+            if known.len() < sums.len() {
+                known.clone_from(sums);
+            }
+        }
+    }
 }
 
 /// Where the log of a backup begins.
@@ -65,4 +86,15 @@ impl ExpectedSize {
             Self::AtLeast(size) => size_bytes >= size,
         }
     }
+}
+
+/// The checksum of a stretch of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartSum {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub size_bytes: u64,
+    /// SHA-1 of these bytes.
+    pub sha1: [u8; 20],
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod backup;
 pub mod pgbackrest;
+pub mod pghoard;
 
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,14 @@ pub enum Role {
 }
 
 impl BackupFormat {
+    /// Key below which the log `archive`, such as `15-1`, is kept.
+    #[must_use]
+    pub fn archive_directory(&self, archive: &str) -> String {
+        match self {
+            Self::PgBackRest { stanza } => pgbackrest::keys::archive_directory(stanza, archive),
+        }
+    }
+
     /// What the object with this key is for.
     #[must_use]
     pub fn role(&self, key: &str) -> Role {

@@ -16,6 +16,9 @@ pub struct StoreOptions {
     pub addressing: Addressing,
     /// Allows plain `http`, which everybody on the way can read and change.
     pub allow_http: bool,
+    /// Whether S3's signature leaves out the contents over plain `http`, too, as it does over `https`:
+    /// that is faster, and for networks in which nobody changes what passes.
+    pub unsigned_payload: bool,
     /// A file of PEM certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// No credentials at all.

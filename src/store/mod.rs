@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod local;
 pub mod memory;
 
+pub mod transfer;
 pub mod wrap;
 
 use async_trait::async_trait;
@@ -199,6 +200,29 @@ impl StoreError {
         Self::Refused { store: store.to_owned(), key: key.clone(), what: what.into() }
     }
 
+    /// The same error once more, for somebody else whom it concerns.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::NotFound(key) => Self::NotFound(key.clone()),
+            Self::AlreadyExists(key) => Self::AlreadyExists(key.clone()),
+            Self::Changed(key) => Self::Changed(key.clone()),
+            Self::NoSpace { store, key } => {
+                Self::NoSpace { store: store.clone(), key: key.clone() }
+            }
+            Self::Denied { store, key, why } => {
+                Self::Denied { store: store.clone(), key: key.clone(), why: why.clone() }
+            }
+            Self::Refused { store, key, what } => Self::refused(store, key, what),
+            Self::Unavailable { store, doing, key, source } => {
+                match source.downcast_ref::<Lasting>() {
+                    Some(lasting) => Self::unavailable(store, doing, key, lasting.clone()),
+                    None => Self::unavailable(store, doing, key, retold(&**source)),
+                }
+            }
+        }
+    }
+
     /// Whether the same call may succeed a moment later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -212,6 +236,12 @@ impl StoreError {
             | Self::Refused { .. } => false,
         }
     }
+}
+
+/// What an error and its causes say.
+fn retold(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A store of objects. Writes are atomic and durable when they return.
@@ -231,9 +261,15 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// One object's size and time.
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError>;
 
+    /// What one object is, with its user metadata.
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
+        let object = self.get(key).await?;
+        Ok((object.meta, object.user_metadata))
+    }
+
     /// One object's user metadata.
     async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
-        Ok(self.get(key).await?.user_metadata)
+        Ok(self.describe(key).await?.1)
     }
 
     /// One object.

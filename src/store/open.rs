@@ -5,7 +5,7 @@ use crate::{
         BlobStore,
         address::{Address, AddressError},
         cloud,
-        config::{Environment, SettingsError, StoreOptions},
+        config::{Environment, ProofChoice, SettingsError, StoreOptions},
         local::{LocalStore, Sidecars},
         wrap::{
             bandwidth::{Bandwidth, SlowedStore},
@@ -16,9 +16,6 @@ use crate::{
     sys::clock::Clock,
 };
 use std::sync::Arc;
-
-/// Calls to a cloud at the same time, unless the settings say otherwise.
-const CALLS_MAX: usize = 64;
 
 /// A store cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +53,8 @@ pub fn open(
         Address::Directory(root) => {
             only_for_directories(options)?;
             let sidecars = if options.sidecars { Sidecars::Json } else { Sidecars::None };
-            Arc::new(LocalStore::with_sidecars(root, sidecars))
+            let store = LocalStore::with_sidecars(root, sidecars);
+            Arc::new(store.reading_back(options.proof == ProofChoice::ReadBack))
         }
         Address::Bucket { cloud, bucket, prefix, account } => {
             if options.sidecars {
@@ -65,7 +63,8 @@ pub fn open(
             }
             let bucket = cloud::Bucket { cloud, name: bucket, prefix, account };
             let store = Arc::new(cloud::open(bucket, options, clock.clone(), environment)?);
-            let limited = LimitedStore::new(store, options.requests_max.unwrap_or(CALLS_MAX));
+            let limited =
+                LimitedStore::new(store, options.requests_max.unwrap_or(cloud::REQUESTS_MAX));
             // A cloud's writes are tried again part by part: nothing is kept here to replay them.
             Arc::new(RetryingStore::new(
                 Arc::new(limited),
@@ -87,12 +86,13 @@ fn only_for_directories(options: &StoreOptions) -> Result<(), SettingsError> {
     let mine = StoreOptions {
         sidecars: options.sidecars,
         bandwidth_mib: options.bandwidth_mib,
+        proof: options.proof,
         ..StoreOptions::default()
     };
     if *options == mine {
         return Ok(());
     }
-    let what =
-        "a directory takes only sidecars and bandwidth_mib as its options; remove the others";
+    let what = "a directory takes only sidecars, proof and bandwidth_mib as its options; remove the \
+                others";
     Err(SettingsError::new("store_options", what))
 }

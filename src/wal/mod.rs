@@ -4,6 +4,8 @@
 //! `xlogrecord.h`, `xact.h` and `pg_control.h` of PostgreSQL 13 to 18, little-endian machines.
 
 pub mod decode;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod page;
 pub mod record;
 pub mod scan;

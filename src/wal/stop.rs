@@ -15,39 +15,83 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 
-/// The latest moment whose contents a gapless run of segments knows: the largest time in any of
-/// its records. A later commit than that may exist in the source and be missing here.
-///
-/// A transaction takes its time just before it writes its record, so within some microseconds of
-/// this moment another one may follow behind the end of the run, as PostgreSQL itself would see.
-#[must_use]
-pub fn covered_until(run: &[SegmentIndex]) -> Option<DateTime<Utc>> {
-    run.iter().filter_map(|index| index.latest_time).max()
+/// What segments that follow each other sum up to. Sums of neighbours are joined, so whoever keeps
+/// those of longer stretches need not go through every segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Start and end of the last complete record.
+    pub last_record: Option<(Lsn, Lsn)>,
+    /// Largest time of a commit or abort.
+    pub max_xact_time: Option<DateTime<Utc>>,
+    /// Time of the last commit or abort, in log order.
+    pub last_xact_time: Option<DateTime<Utc>>,
+    /// Largest time in any record.
+    pub latest_time: Option<DateTime<Utc>>,
+    /// Largest settings that a hot standby needs.
+    pub parameter_floor: Option<[u32; 5]>,
 }
 
-/// Stops after the last complete record of the run.
-#[must_use]
-pub fn at_end(run: &[SegmentIndex]) -> Option<StopPoint> {
-    let last = run.iter().rev().find(|index| index.last_record.is_some())?;
-    Some(StopPoint { lsn: last.last_record?, inclusive: true, replayed_to: last.last_end? })
+impl From<&SegmentIndex> for Sum {
+    fn from(index: &SegmentIndex) -> Self {
+        Self {
+            last_record: index.last_record.zip(index.last_end),
+            max_xact_time: index.xacts.map(|xacts| xacts.max_time),
+            last_xact_time: index.xacts.map(|xacts| xacts.last_time),
+            latest_time: index.latest_time,
+            parameter_floor: index.parameter_floor,
+        }
+    }
 }
 
-/// The first segment, as a place in `run`, that holds a commit or abort later than `target`.
-#[must_use]
-pub fn segment_that_stops(run: &[SegmentIndex], target: DateTime<Utc>) -> Option<usize> {
-    run.iter().position(|index| index.xacts.is_some_and(|xacts| xacts.max_time > target))
-}
+impl Sum {
+    /// Of a run of segments.
+    #[must_use]
+    pub fn of(run: &[SegmentIndex]) -> Self {
+        let mut sum = Self::default();
+        run.iter().for_each(|index| sum.join(&index.into()));
+        sum
+    }
 
-/// Time of the last commit or abort, in log order, of the run.
-#[must_use]
-pub fn last_xact_time(run: &[SegmentIndex]) -> Option<DateTime<Utc>> {
-    run.iter().rev().find_map(|index| index.xacts.map(|xacts| xacts.last_time))
-}
+    /// Takes in what follows.
+    pub fn join(&mut self, next: &Self) {
+        self.last_record = next.last_record.or(self.last_record);
+        self.max_xact_time = self.max_xact_time.max(next.max_xact_time);
+        self.last_xact_time = next.last_xact_time.or(self.last_xact_time);
+        self.latest_time = self.latest_time.max(next.latest_time);
+        self.parameter_floor = match (self.parameter_floor, next.parameter_floor) {
+            (Some(a), Some(b)) => Some(std::array::from_fn(|at| a[at].max(b[at]))),
+            (one, other) => one.or(other),
+        };
+    }
 
-/// End of the last record of the run.
-#[must_use]
-pub fn end_of(run: &[SegmentIndex]) -> Option<Lsn> {
-    run.iter().rev().find_map(|index| index.last_end)
+    /// The latest moment whose contents a gapless run knows: the largest time in any of its records.
+    /// A later commit than that may exist in the source and be missing here.
+    ///
+    /// A transaction takes its time just before it writes its record, so within some microseconds of
+    /// this moment another one may follow behind the end of the run, as PostgreSQL itself would see.
+    #[must_use]
+    pub fn covered_until(&self) -> Option<DateTime<Utc>> {
+        self.latest_time
+    }
+
+    /// Stops after the last complete record.
+    #[must_use]
+    pub fn at_end(&self) -> Option<StopPoint> {
+        let (lsn, replayed_to) = self.last_record?;
+        Some(StopPoint { lsn, inclusive: true, replayed_to })
+    }
+
+    /// Whether a commit or abort here is later than `target`: the first segment that has one stops.
+    #[must_use]
+    pub fn stops(&self, target: DateTime<Utc>) -> bool {
+        self.max_xact_time.is_some_and(|time| time > target)
+    }
+
+    /// End of the last record.
+    #[must_use]
+    pub fn end(&self) -> Option<Lsn> {
+        self.last_record.map(|(_, end)| end)
+    }
 }
 
 /// Finds the exact stop while the records of the segment that holds it go by.
@@ -64,13 +108,9 @@ impl StopFinder {
     /// be shown the records of that segment as a [`Scanner`](crate::wal::scan::Scanner) that went
     /// through `before`, or resumed there, gives them: the first of them may have begun earlier.
     #[must_use]
-    pub fn new(target: DateTime<Utc>, before: &[SegmentIndex]) -> Self {
-        Self {
-            target,
-            previous_end: end_of(before),
-            last_xact_time: last_xact_time(before),
-            found: None,
-        }
+    pub fn new(target: DateTime<Utc>, before: &Sum) -> Self {
+        let (previous_end, last_xact_time) = (before.end(), before.last_xact_time);
+        Self { target, previous_end, last_xact_time, found: None }
     }
 
     /// Shows it the next record.
@@ -138,7 +178,7 @@ mod tests {
     }
 
     fn check(events: &[Event], target: i64, stop: Option<(u64, u64)>, last: Option<i64>) {
-        let mut finder = StopFinder::new(at(target), &[]);
+        let mut finder = StopFinder::new(at(target), &Sum::default());
         records(events).iter().for_each(|record| finder.see(record));
         let expected = stop.map(|(lsn, replayed_to)| StopPoint {
             lsn: Lsn(lsn),
@@ -211,18 +251,20 @@ mod tests {
             empty,
         ];
         for (target, segment) in [(0, Some(0)), (29, Some(0)), (30, Some(2)), (40, None)] {
-            assert_eq!(segment_that_stops(&run, at(target)), segment, "{target}");
+            let stops = |index| Sum::from(index).stops(at(target));
+            assert_eq!(run.iter().position(stops), segment, "{target}");
         }
-        assert_eq!(covered_until(&run), Some(at(90)));
-        assert_eq!(last_xact_time(&run), Some(at(35)));
-        assert_eq!(last_xact_time(&run[..2]), Some(at(20)));
-        assert_eq!(end_of(&run), Some(Lsn(0x0300_0008)));
+        let sum = Sum::of(&run);
+        assert_eq!(sum.covered_until(), Some(at(90)));
+        assert_eq!(sum.last_xact_time, Some(at(35)));
+        assert_eq!(Sum::of(&run[..2]).last_xact_time, Some(at(20)));
+        assert_eq!(sum.end(), Some(Lsn(0x0300_0008)));
         let end =
             StopPoint { lsn: Lsn(0x0300_0000), inclusive: true, replayed_to: Lsn(0x0300_0008) };
-        assert_eq!(at_end(&run), Some(end));
-        assert_eq!(at_end(&run[3..]), None);
+        assert_eq!(sum.at_end(), Some(end));
+        assert_eq!(Sum::of(&run[3..]).at_end(), None);
         // The finder behind whole segments knows what they ended with.
-        let mut finder = StopFinder::new(at(45), &run);
+        let mut finder = StopFinder::new(at(45), &sum);
         records(&[xact(50)]).iter().for_each(|record| finder.see(record));
         assert_eq!(finder.found().unwrap().replayed_to, Lsn(0x0300_0008));
         assert_eq!(finder.last_xact_time(), Some(at(35)));

@@ -99,6 +99,22 @@ impl TimelinePath {
             .collect()
     }
 
+    /// Of each timeline, oldest first, the numbers of the segments for which its file is the one to
+    /// prefer: the first of [`Self::candidates`]. Together they are all numbers, in order.
+    pub fn preferred(
+        &self,
+        size: SegmentSize,
+    ) -> impl Iterator<Item = (Timeline, std::ops::Range<u64>)> + '_ {
+        // A timeline that was left in the very segment in which it began is preferred for none.
+        let first = move |stretch: &Stretch| stretch.begin.0 / size.bytes();
+        let later = self.stretches.iter().skip(1).map(first).chain([u64::MAX]);
+        self.stretches
+            .iter()
+            .zip(later)
+            .map(move |(stretch, end)| (stretch.timeline, first(stretch)..end))
+            .filter(|(_, numbers)| !numbers.is_empty())
+    }
+
     /// Where this way leaves `timeline`; `None` for its last one, and for one that it never takes.
     #[must_use]
     pub fn end_on(&self, timeline: Timeline) -> Option<Lsn> {
@@ -109,6 +125,7 @@ impl TimelinePath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_segment_of_the_switch_is_sought_on_the_newer_timeline_first() {
@@ -124,11 +141,34 @@ mod tests {
         // Timeline 2 was left exactly between two segments: its own fifth was abandoned.
         assert_eq!(names(5), [3]);
         assert_eq!(names(6), [3]);
+        let preferred: Vec<_> = path.preferred(SegmentSize::DEFAULT).collect();
+        let expect = [(Timeline(1), 0..3), (Timeline(2), 3..5), (Timeline(3), 5..u64::MAX)];
+        assert_eq!(preferred, expect);
         assert_eq!(path.end_on(Timeline(1)), Some(Lsn(0x0300_1A28)));
         assert_eq!(path.end_on(Timeline(3)), None);
         assert_eq!(path.target(), Timeline(3));
         assert!(path.passes(Timeline(1), Lsn(0x0300_0000)));
         assert!(!path.passes(Timeline(1), Lsn(0x0400_0000)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_preferred_file_is_the_first_candidate(
+            ends in proptest::collection::vec(0_u64..6 << 20, 0..6),
+            timeline in 7_u32..9,
+        ) {
+            let mut ends = ends;
+            ends.sort_unstable();
+            let lines = ends.iter().enumerate().map(|(n, end)| format!("{}\t{}\tx\n", n + 1, Lsn(*end)));
+            let lines: String = lines.collect();
+            let path = TimelinePath::parse(Timeline(timeline), &lines).unwrap();
+            let size = SegmentSize::new(1 << 20).unwrap();
+            for number in 0..8 {
+                let of = path.preferred(size).filter(|(_, numbers)| numbers.contains(&number));
+                let found: Vec<_> = of.map(|(timeline, _)| Segment { timeline, number }).collect();
+                prop_assert_eq!(&found[..], &path.candidates(number, size)[..1]);
+            }
+        }
     }
 
     #[test]

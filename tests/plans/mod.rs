@@ -10,7 +10,7 @@ use btar::{
         decode,
         record::Record,
         scan::{Scanner, SegmentIndex},
-        stop,
+        stop::{StopFinder, Sum},
         timeline::TimelinePath,
     },
 };
@@ -37,8 +37,9 @@ pub(crate) fn labels(repository: &Path) -> Vec<String> {
 pub(crate) fn at(store: &Path, prefix: &str, label: &str, time: &str) -> RecoveryPlan {
     let target = target_time::parse(time).unwrap();
     let read = Reading::of(store, prefix, label);
-    let at = stop::segment_that_stops(&read.run, target).expect("a commit behind the moment");
-    let mut finder = stop::StopFinder::new(target, &read.run[..at]);
+    let at = read.run.iter().position(|index| Sum::from(index).stops(target));
+    let at = at.expect("a commit behind the moment");
+    let mut finder = StopFinder::new(target, &Sum::of(&read.run[..at]));
     let mut scanner = Scanner::new();
     for object in &read.log[..=at] {
         let bytes = bytes(store, object);
@@ -57,7 +58,7 @@ pub(crate) fn at(store: &Path, prefix: &str, label: &str, time: &str) -> Recover
 pub(crate) fn latest(store: &Path, prefix: &str, label: &str) -> RecoveryPlan {
     let read = Reading::of(store, prefix, label);
     let at = read.run.iter().rposition(|index| index.last_record.is_some()).unwrap();
-    let stop = stop::at_end(&read.run).unwrap();
+    let stop = Sum::of(&read.run).at_end().unwrap();
     read.plan(stop, at)
 }
 
@@ -109,10 +110,6 @@ impl Reading {
     }
 
     fn plan(self, stop: StopPoint, last: usize) -> RecoveryPlan {
-        let floor = |run: &[SegmentIndex]| {
-            let all = run.iter().filter_map(|index| index.parameter_floor);
-            all.reduce(|a, b| std::array::from_fn(|at| a[at].max(b[at])))
-        };
         RecoveryPlan {
             backup_name: self.label,
             backup_finished_at: DateTime::UNIX_EPOCH,
@@ -125,7 +122,7 @@ impl Reading {
             recovered_to: DateTime::UNIX_EPOCH,
             log: self.log[..=last].to_vec(),
             histories: self.histories,
-            parameter_floor: floor(&self.run[..=last]),
+            parameter_floor: Sum::of(&self.run[..=last]).parameter_floor,
         }
     }
 }

@@ -14,4 +14,5 @@ mod memory;
 mod moto;
 mod s3;
 mod tls;
+mod transfer;
 mod wrappers;

@@ -13,7 +13,7 @@ use btar::{
         page::PAGE_SIZE,
         record::{Event, Record},
         scan::Scanner,
-        stop::{self, StopFinder},
+        stop::{StopFinder, Sum},
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -100,13 +100,14 @@ pub(crate) fn times_that_run_backwards(
 
 /// The stop by the way that the engine goes: sums first, then one segment's records.
 fn find(log: &Run, target: DateTime<Utc>) -> (StopPoint, Option<DateTime<Utc>>) {
-    assert!(stop::covered_until(&log.indexes).unwrap() >= target);
-    let place = stop::segment_that_stops(&log.indexes, target).unwrap();
+    assert!(Sum::of(&log.indexes).covered_until().unwrap() >= target);
+    let stops = |index| Sum::from(index).stops(target);
+    let place = log.indexes.iter().position(stops).unwrap();
     let mut scanner = Scanner::new();
     for (segment, bytes) in &log.segments[..place] {
         scanner.segment(*segment, bytes, &mut |_| {}).unwrap();
     }
-    let mut finder = StopFinder::new(target, &log.indexes[..place]);
+    let mut finder = StopFinder::new(target, &Sum::of(&log.indexes[..place]));
     let (segment, bytes) = &log.segments[place];
     scanner.segment(*segment, bytes, &mut |record| finder.see(record)).unwrap();
     (finder.found().unwrap(), finder.last_xact_time())

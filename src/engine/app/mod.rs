@@ -22,7 +22,10 @@ use crate::{
         description::{self, Adopted},
         error::{AppError, chain},
         fork_jobs::ForkJobs,
-        replicate::pass::{Replicator, Shared},
+        replicate::{
+            copying::Budget,
+            pass::{Replicator, Shared},
+        },
         state::{State, StateError},
         views::Views,
     },
@@ -108,6 +111,7 @@ impl App {
             full_scan_interval: settings.full_scan_interval,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
             scrub: settings.scrub.clone(),
+            budget: Budget::new(settings.memory_mib, settings.regions.len().saturating_sub(1)),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

@@ -9,7 +9,6 @@ use crate::{
         CatalogBackup, Frontier, RegionCatalog, index::IndexedRun, repository::Repository,
     },
     layout::backup::{ListedBackup, Needs},
-    wal::stop,
 };
 use chrono::{DateTime, Utc};
 use std::{
@@ -47,7 +46,7 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
         backups.push(backup);
     }
     for (archive, log) in &evidence.repository.archives {
-        for name in &log.ambiguous {
+        for name in log.ambiguous() {
             problems.push(format!("two different WAL segments {name} are stored in {archive}"));
         }
     }
@@ -112,7 +111,7 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
 fn faults(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
     let expected = needs.objects.iter();
     expected
-        .filter_map(|(key, size)| match evidence.repository.objects.get(key) {
+        .filter_map(|(key, size)| match evidence.repository.get(key) {
             None => Some(format!("{key} is missing")),
             Some(found) if !size.fits(found.size_bytes) => {
                 Some(format!("{key} has {} bytes, which is wrong", found.size_bytes))
@@ -127,21 +126,19 @@ fn faults(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
 #[must_use]
 pub fn is_complete(repository: &Repository, needs: &Needs) -> bool {
     let mut expected = needs.objects.iter();
-    expected.all(|(key, size)| {
-        repository.objects.get(key).is_some_and(|found| size.fits(found.size_bytes))
-    })
+    expected.all(|(key, size)| repository.get(key).is_some_and(|found| size.fits(found.size_bytes)))
 }
 
 /// Whether the log makes the backup consistent; says what ends it.
 fn follow(listed: &ListedBackup, indexed: &IndexedRun, problems: &mut Vec<String>) -> bool {
     let run = &indexed.run;
-    let end = stop::end_of(&indexed.indexes);
+    let end = indexed.sum().end();
     let consistent = run.reaches_backup_end && end.is_some_and(|end| end >= listed.lsn_stop);
     if let Some(damage) = &indexed.damage {
         problems.push(damage.what.clone());
         return consistent;
     }
-    let size = indexed.indexes.first().map_or(SegmentSize::DEFAULT, |index| index.segment_size);
+    let size = indexed.facts().map_or(SegmentSize::DEFAULT, |facts| facts.segment_size);
     let name = run.next.file_name(size);
     if !run.reaches_backup_end {
         problems.push(format!(
@@ -161,23 +158,22 @@ fn range(listed: &ListedBackup, indexed: &IndexedRun) -> RestoreRange {
     // What ended is known to the second only. A log that does not reach that far still has the
     // whole backup: its end is restorable, and whether something was committed in the rest of that
     // second is not known.
-    let covered = stop::covered_until(&indexed.indexes);
+    let covered = indexed.sum().covered_until();
     let exact = covered.is_some_and(|until| until >= listed.finished_at);
     let latest = covered.map_or(listed.finished_at, |until| until.max(listed.finished_at));
     RestoreRange { earliest: listed.finished_at, latest, exact }
 }
 
 fn frontier(indexed: &IndexedRun) -> Option<Frontier> {
-    let last = indexed.indexes.last()?;
-    let (segment, stored) = &indexed.run.segments[indexed.indexes.len() - 1];
+    let (_, stored) = indexed.last()?;
     Some(Frontier {
-        lsn: stop::end_of(&indexed.indexes)?,
-        segment: segment.file_name(last.segment_size),
+        lsn: indexed.sum().end()?,
+        segment: stored.place.name(),
         last_commit_at: last_commit(indexed),
         stored_at: stored.found.modified_at,
     })
 }
 
 fn last_commit(indexed: &IndexedRun) -> Option<DateTime<Utc>> {
-    stop::last_xact_time(&indexed.indexes)
+    indexed.sum().last_xact_time
 }

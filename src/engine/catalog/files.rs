@@ -1,11 +1,7 @@
 //! The small files of a repository, which say what backups there are and what each of them needs.
 
 use crate::{
-    engine::catalog::{
-        index::version,
-        observe::Look,
-        repository::{Archive, Repository},
-    },
+    engine::catalog::{archive::Archive, observe::Look, repository::Repository},
     layout::{
         BackupFormat, BackupPlace,
         backup::Needs,
@@ -54,8 +50,8 @@ pub struct SmallFiles {
     store: Arc<dyn BlobStore>,
     place: BackupPlace,
     last_catalogue: Option<Bytes>,
-    histories: HashMap<String, (String, Bytes)>,
-    needs: HashMap<String, (String, NeedsOrWhy)>,
+    histories: HashMap<String, (u64, Bytes)>,
+    needs: HashMap<String, (u64, NeedsOrWhy)>,
 }
 
 impl SmallFiles {
@@ -98,8 +94,8 @@ impl SmallFiles {
     /// [`StoreError`] when the store cannot be read.
     pub async fn listed(&mut self, look: &mut Look) -> Result<(), StoreError> {
         let repository = look.repository.clone();
-        self.histories.retain(|key, _| repository.objects.contains_key(key));
-        self.needs.retain(|key, _| repository.objects.contains_key(key));
+        self.histories.retain(|key, _| repository.contains(key));
+        self.needs.retain(|key, _| repository.contains(key));
         for at in 0..look.backups.len() {
             let label = look.backups[at].label.clone();
             if let Some(needs) = self.needs(&repository, &label).await? {
@@ -124,8 +120,8 @@ impl SmallFiles {
     ) -> Result<Option<NeedsOrWhy>, StoreError> {
         let BackupFormat::PgBackRest { stanza } = &self.place.format;
         let key = keys::manifest(stanza, label);
-        let Some(found) = repository.objects.get(&key) else { return Ok(None) };
-        let now = version(found);
+        let Some(found) = repository.get(&key) else { return Ok(None) };
+        let now = found.version;
         if let Some((then, known)) = self.needs.get(&key)
             && *then == now
         {
@@ -152,7 +148,7 @@ impl SmallFiles {
     ) -> Result<Vec<TimelinePath>, StoreError> {
         let mut paths = Vec::new();
         for (timeline, key) in &archive.histories {
-            let now = repository.objects.get(key).map(version).unwrap_or_default();
+            let now = repository.get(key).map(|found| found.version).unwrap_or_default();
             let known = self.histories.get(key).filter(|(then, _)| *then == now);
             let bytes = match known {
                 Some((_, bytes)) => bytes.clone(),

@@ -2,23 +2,25 @@
 //!
 //! A segment is proven when its contents have the SHA-1 of its name and its records follow those of
 //! the segment before. What was proven once is not read again until the store says that the object
-//! has changed. Indexes are kept by contents, so that a copy in another store needs none of its own.
+//! has changed, or another segment comes before it.
 
 use crate::{
-    domain::recovery::Codec,
+    domain::{lsn::Segment, recovery::Codec},
     engine::catalog::{
-        repository::{Found, StoredSegment},
+        learned::{Chain, KnownCarry, KnownTo, Learned, LogFacts, LogMemory},
         runs::Run,
+        segment::{Place, StoredSegment},
     },
     store::{BlobStore, StoreError, key::Key, read_all},
     wal::{
         decode,
         record::Record,
-        scan::{Carry, Scanner, SegmentIndex},
+        scan::{Scanner, SegmentIndex},
+        stop::Sum,
     },
 };
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use chrono::{DateTime, Utc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Largest object of a segment that is read, in bytes: the largest segment and a little.
 pub const SEGMENT_OBJECT_BYTES_MAX: u64 = (1 << 30) + (16 << 20);
@@ -26,58 +28,29 @@ pub const SEGMENT_OBJECT_BYTES_MAX: u64 = (1 << 30) + (16 << 20);
 /// The scanner's memory is kept at every so many segments, and at the newest one.
 const CARRY_EVERY: u64 = 64;
 
-/// What is known of one segment's contents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexedSegment {
-    /// SHA-1 of the contents.
-    pub sha1: String,
-    /// SHA-1 of the segment that was read before it; `None` when reading began here.
-    pub previous: Option<String>,
-    /// The summary.
-    pub index: SegmentIndex,
-    /// What a scanner needs to go on behind it.
-    pub carry: Option<Carry>,
-}
+/// Carries that are held here besides: mostly only the newest is asked for, and each may be large.
+const CARRIES_HELD: usize = 8;
 
-/// The indexes of one log in one store, in memory.
-#[derive(Debug, Default)]
+/// What is known of one log in one store.
+#[derive(Debug)]
 pub struct LogIndex {
-    by_sha1: HashMap<String, IndexedSegment>,
-    /// Version of each object whose contents were proven, by key.
-    proven: HashMap<String, String>,
+    memory: Arc<dyn LogMemory>,
+    scope: String,
+    chain: Arc<Chain>,
+    carries: BTreeMap<Place, KnownCarry>,
 }
 
-/// Something new that is worth keeping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Learned {
-    /// Key of the object below the repository's prefix.
-    pub key: String,
-    /// Its version.
-    pub version: String,
-    /// What it holds.
-    pub segment: IndexedSegment,
-    /// A segment whose scanner memory is not needed any more.
-    pub forget_carry_of: Option<String>,
-}
-
-/// A run with the summaries of its segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A run and how much of it can be used. It shares segments and summaries with all other runs.
+#[derive(Clone, Debug)]
 pub struct IndexedRun {
     /// The run by names.
     pub run: Run,
-    /// Summaries from the first segment on, to the end or the first damage.
-    pub indexes: Vec<SegmentIndex>,
     /// What ended it early.
     pub damage: Option<Damage>,
-}
-
-impl IndexedRun {
-    /// Number of its usable segments, and the size of their objects together, in bytes.
-    #[must_use]
-    pub fn extent(&self) -> (u64, u64) {
-        let usable = &self.run.segments[..self.indexes.len()];
-        (usable.len() as u64, usable.iter().map(|(_, stored)| stored.found.size_bytes).sum())
-    }
+    chain: Arc<Chain>,
+    len: usize,
+    sum: Sum,
+    bytes: u64,
 }
 
 /// A segment that cannot be used.
@@ -89,50 +62,97 @@ pub struct Damage {
     pub what: String,
 }
 
-/// The version of an object: its tag, or what comes nearest.
-#[must_use]
-pub fn version(found: &Found) -> String {
-    let fallback = || format!("{}-{}", found.size_bytes, found.modified_at.timestamp_micros());
-    found.etag.clone().unwrap_or_else(fallback)
+impl IndexedRun {
+    fn new(run: Run, chain: Arc<Chain>, len: usize, damage: Option<Damage>) -> Self {
+        let sum = chain.sum(&run, 0..len);
+        let mut hint = 0;
+        let bytes = run.spans(0..len).filter_map(|span| {
+            let block = run.archive.blocks().near(span.id, &mut hint)?;
+            if span.count() == block.segments().len() {
+                return Some(block.bytes());
+            }
+            let from = block.place_of((*span.slots.start()).into());
+            let segments = block.segments().get(from..from + span.count())?;
+            Some(segments.iter().map(|segment| segment.size_bytes()).sum())
+        });
+        let bytes = bytes.sum();
+        Self { run, damage, chain, len, sum, bytes }
+    }
+
+    /// Number of its usable segments, from the first one to the end or the first damage.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no segment can be used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of its usable segments, and the size of their objects together, in bytes.
+    #[must_use]
+    pub fn extent(&self) -> (u64, u64) {
+        (self.len as u64, self.bytes)
+    }
+
+    /// What the usable segments sum up to.
+    #[must_use]
+    pub fn sum(&self) -> &Sum {
+        &self.sum
+    }
+
+    /// What the first `length` segments sum up to.
+    #[must_use]
+    pub fn sum_of(&self, length: usize) -> Sum {
+        self.chain.sum(&self.run, 0..length)
+    }
+
+    /// What the first segment says of its cluster.
+    #[must_use]
+    pub fn facts(&self) -> Option<&LogFacts> {
+        let (place, _) = self.run.packed(0).filter(|_| self.len > 0)?;
+        self.chain.facts_of(place)
+    }
+
+    /// The last usable segment.
+    #[must_use]
+    pub fn last(&self) -> Option<(Segment, StoredSegment)> {
+        self.run.stored(self.len.checked_sub(1)?)
+    }
+
+    /// The first usable segment, as a place in the run, that holds a commit or abort later than
+    /// `target`.
+    #[must_use]
+    pub fn segment_that_stops(&self, target: DateTime<Utc>) -> Option<usize> {
+        self.chain.segment_that_stops(&self.run, self.len, target)
+    }
 }
 
 impl LogIndex {
     /// An index with what an earlier process learned.
     #[must_use]
-    pub fn with(learned: impl IntoIterator<Item = Learned>) -> Self {
-        let mut index = Self::default();
-        for item in learned {
-            index.learn(item);
-        }
-        index
+    pub fn open(memory: Arc<dyn LogMemory>, scope: String) -> Self {
+        let mut chain = Chain::default();
+        memory.recall(&scope, &mut |learned| {
+            chain.learn(&learned);
+        });
+        Self { memory, scope, chain: Arc::new(chain), carries: BTreeMap::new() }
     }
 
-    /// Any segment's summary: they all agree on the cluster and the segment size.
+    /// What the segments that were read agree on: the cluster and the segment size.
     #[must_use]
-    pub fn any(&self) -> Option<&SegmentIndex> {
-        self.by_sha1.values().next().map(|known| &known.index)
+    pub fn facts(&self) -> Option<&LogFacts> {
+        self.chain.facts()
     }
 
-    /// The object with this key is to be read and proven anew.
-    pub fn distrust(&mut self, key: &str) {
-        self.proven.remove(key);
+    /// The segment at a place is to be read and proven anew.
+    pub fn distrust(&mut self, place: Place) {
+        Arc::make_mut(&mut self.chain).forget(place);
     }
 
-    fn learn(&mut self, learned: Learned) {
-        if let Some(known) = learned.forget_carry_of.and_then(|sha1| self.by_sha1.get_mut(&sha1)) {
-            known.carry = None;
-        }
-        self.proven.insert(learned.key, learned.version);
-        self.by_sha1.insert(learned.segment.sha1.clone(), learned.segment);
-    }
-
-    fn known(&self, stored: &StoredSegment, previous: Option<&str>) -> Option<&IndexedSegment> {
-        let proven = self.proven.get(&stored.key) == Some(&version(&stored.found));
-        let known = self.by_sha1.get(&stored.sha1).filter(|_| proven)?;
-        (previous.is_none() || known.previous.as_deref() == previous).then_some(known)
-    }
-
-    /// Indexes `run`, reading what is not known. What is learned is also given to `keep`.
+    /// Indexes `run`, reading what is not known.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read. Damaged objects are no error: they end the run.
@@ -141,64 +161,100 @@ impl LogIndex {
         store: &dyn BlobStore,
         prefix: &Key,
         run: Run,
-        keep: &mut (dyn FnMut(&Learned) + Send),
     ) -> Result<IndexedRun, StoreError> {
-        let mut indexes: Vec<SegmentIndex> = Vec::with_capacity(run.segments.len());
+        self.forget_expired(&run);
         let mut scanner: Option<Scanner> = None;
-        let mut damage = None;
-        for at in 0..run.segments.len() {
-            let previous = at.checked_sub(1).map(|before| run.segments[before].1.sha1.as_str());
-            if let Some(known) = self.known(&run.segments[at].1, previous) {
-                indexes.push(known.index.clone());
-                scanner = None;
-            } else {
-                let ready = match scanner.take() {
-                    Some(scanner) => Ok(scanner),
-                    None => self.scanner_before(store, prefix, &run, at).await?,
-                };
-                let step = match ready {
-                    Ok(scanner) => read(store, prefix, &run, at, scanner).await?,
-                    Err(damage) => Err(damage),
-                };
-                match step {
-                    Ok((index, after)) => {
-                        let learned = self.learned(&run, at, index.clone(), after.carry());
-                        keep(&learned);
-                        self.learn(learned);
-                        indexes.push(index);
-                        scanner = Some(after);
-                    }
-                    Err(found) => {
-                        damage = Some(found);
-                        break;
-                    }
-                }
+        let mut at = 0;
+        let damage = loop {
+            let known = self.known_to(&run, at);
+            if known.place > at {
+                (at, scanner) = (known.place, None);
             }
-            if indexes.last().is_some_and(|index| index.ends_early) {
-                break; // The valid log ends within this segment: nothing can follow it.
+            if known.ends || at == run.len() {
+                break None; // The valid log may end within a segment: nothing can follow it.
             }
-        }
-        Ok(IndexedRun { run, indexes, damage })
+            let ready = match scanner.take() {
+                Some(scanner) => Ok(scanner),
+                None => self.scanner_before(store, prefix, &run, at).await?,
+            };
+            let step = match ready {
+                Ok(scanner) => read(store, prefix, &run, at, scanner).await?,
+                Err(damage) => Err(damage),
+            };
+            let (index, after) = match step {
+                Ok(read) => read,
+                Err(damage) => break Some(damage),
+            };
+            let ends = index.ends_early;
+            if let Err(damage) = self.learn(&run, at, index, &after) {
+                break Some(damage);
+            }
+            (at, scanner) = (at + 1, Some(after));
+            if ends {
+                break None;
+            }
+        };
+        Ok(IndexedRun::new(run, self.chain.clone(), at, damage))
     }
 
-    fn learned(&self, run: &Run, at: usize, index: SegmentIndex, carry: Option<Carry>) -> Learned {
-        let (_, stored) = &run.segments[at];
-        let before = at.checked_sub(1).map(|before| &run.segments[before]);
-        let forget_carry_of = before
-            .filter(|(segment, _)| segment.number % CARRY_EVERY != 0)
-            .map(|(_, stored)| stored.sha1.clone())
-            .filter(|sha1| self.by_sha1.get(sha1).is_some_and(|known| known.carry.is_some()));
-        Learned {
-            key: stored.key.clone(),
-            version: version(&stored.found),
-            segment: IndexedSegment {
-                sha1: stored.sha1.clone(),
-                previous: before.map(|(_, stored)| stored.sha1.clone()),
-                index,
-                carry,
-            },
-            forget_carry_of,
+    fn known_to(&mut self, run: &Run, at: usize) -> KnownTo {
+        let mut clean = Vec::new();
+        let known = self.chain.known_to(run, at, &mut clean);
+        for (id, identity) in clean {
+            Arc::make_mut(&mut self.chain).note_clean(id, identity);
         }
+        known
+    }
+
+    /// Retention has removed what lies before the archive's first block.
+    fn forget_expired(&mut self, run: &Run) {
+        let Some((first, _)) = run.archive.blocks().all().first() else { return };
+        if self.chain.first().is_some_and(|known| known < *first) {
+            Arc::make_mut(&mut self.chain).forget_before(*first);
+            let place = first.place(0);
+            self.carries = self.carries.split_off(&place);
+            self.memory.forget_before(&self.scope, place);
+        }
+    }
+
+    fn learn(
+        &mut self,
+        run: &Run,
+        at: usize,
+        index: SegmentIndex,
+        after: &Scanner,
+    ) -> Result<(), Damage> {
+        let Some((place, packed)) = run.packed(at) else { return Ok(()) };
+        let before = at.checked_sub(1).and_then(|before| {
+            let segment = run.segment(before)?;
+            run.packed(before).map(|(place, packed)| (segment, place, packed))
+        });
+        let learned = Learned {
+            place,
+            proof: packed.proof(),
+            previous: before.map_or(0, |(_, _, packed)| packed.link()),
+            index,
+            carry: after.carry(),
+            forget_carry_of: before
+                .filter(|(segment, _, _)| segment.number % CARRY_EVERY != 0)
+                .map(|(_, place, _)| place),
+        };
+        if !Arc::make_mut(&mut self.chain).learn(&learned) {
+            let what = format!("WAL segment {} cannot belong to this log", place.name());
+            return Err(Damage { key: run.archive.key(place, packed), what });
+        }
+        self.memory.keep(&self.scope, &learned);
+        if let Some(place) = &learned.forget_carry_of {
+            self.carries.remove(place);
+        }
+        self.carries.remove(&place);
+        if let Some(carry) = learned.carry {
+            self.carries.insert(place, KnownCarry { proof: learned.proof, carry });
+            if self.carries.len() > CARRIES_HELD {
+                self.carries.pop_first();
+            }
+        }
+        Ok(())
     }
 
     /// A scanner that has read everything before the segment `at`.
@@ -209,11 +265,7 @@ impl LogIndex {
         run: &Run,
         at: usize,
     ) -> Result<Result<Scanner, Damage>, StoreError> {
-        let kept = (0..at).rev().find_map(|place| {
-            let carry = self.by_sha1.get(&run.segments[place].1.sha1)?.carry.clone()?;
-            Some((place + 1, Scanner::resume(carry)))
-        });
-        let (mut place, mut scanner) = kept.unwrap_or((0, Scanner::new()));
+        let (mut place, mut scanner) = self.resume(run, at).unwrap_or((0, Scanner::new()));
         while place < at {
             match read(store, prefix, run, place, scanner).await? {
                 Ok((_, after)) => scanner = after,
@@ -222,6 +274,43 @@ impl LogIndex {
             place += 1;
         }
         Ok(Ok(scanner))
+    }
+
+    /// The nearest scanner that was kept before `at`, and the place that it would read next.
+    fn resume(&self, run: &Run, at: usize) -> Option<(usize, Scanner)> {
+        let mut end = at;
+        let parts: Vec<_> = run.parts(at).collect();
+        for (timeline, numbers) in parts.into_iter().rev() {
+            let begin = end - usize::try_from(numbers.end - numbers.start).ok()?;
+            let place = |number| Place::of(Segment { timeline, number }, run.size());
+            let (first, mut last) = (numbers.start, numbers.end);
+            while last > first {
+                let Some((found, known)) = self.carry(place(first), place(last - 1)) else { break };
+                let number = found.segment(run.size())?.number;
+                let at = begin + usize::try_from(number - first).ok()?;
+                // What was kept of other contents does not count.
+                if run.packed(at).is_some_and(|(_, packed)| packed.proof() == known.proof) {
+                    return Some((at + 1, Scanner::resume(known.carry)));
+                }
+                last = number;
+            }
+            end = begin;
+        }
+        None
+    }
+
+    /// The nearest carry that is held or kept between two places.
+    fn carry(&self, first: Place, last: Place) -> Option<(Place, KnownCarry)> {
+        let held = self.carries.range(first..=last).next_back();
+        if let Some((place, carry)) = held.filter(|(place, _)| **place == last) {
+            return Some((*place, carry.clone()));
+        }
+        let kept = self.memory.carry(&self.scope, first, last);
+        match (held, kept) {
+            (Some((place, carry)), Some(kept)) if kept.0 <= *place => Some((*place, carry.clone())),
+            (Some((place, carry)), None) => Some((*place, carry.clone())),
+            (_, kept) => kept,
+        }
     }
 }
 
@@ -248,7 +337,10 @@ pub async fn scan_with(
     mut scanner: Scanner,
     mut sink: impl FnMut(&Record) + Send + 'static,
 ) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    let (segment, stored) = run.segments[at].clone();
+    let Some((segment, stored)) = run.stored(at) else {
+        let what = format!("a segment of the log in {} has disappeared", run.archive.directory());
+        return Ok(Err(Damage { key: String::new(), what }));
+    };
     let damaged = |what: String| Damage { key: stored.key.clone(), what };
     let plain = match read_segment(store, prefix, &stored).await? {
         Ok(plain) => plain,
@@ -274,8 +366,7 @@ pub async fn read_segment(
     prefix: &Key,
     stored: &StoredSegment,
 ) -> Result<Result<Vec<u8>, String>, StoreError> {
-    let name = stored.key.rsplit('/').next().unwrap_or_default().chars().take(24);
-    let name = name.collect::<String>();
+    let name = stored.place.name();
     let Ok(key) = prefix.join(&stored.key) else {
         return Ok(Err(format!("WAL segment {name} has an impossible key")));
     };
@@ -297,4 +388,174 @@ pub(crate) fn prove(codec: Codec, object: &[u8], sha1: &str) -> Result<Vec<u8>, 
     let plain = decode::decode(codec, object).map_err(|error| error.to_string())?;
     decode::check_sha1(&plain, sha1).map_err(|error| error.to_string())?;
     Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::lsn::{SegmentSize, Timeline},
+        engine::{
+            catalog::{
+                listing::{Extent, Listing},
+                runs::follow,
+                samples::{WAL_SIZE, backup, commit_time, format, wal},
+            },
+            state::State,
+        },
+        layout::{BackupPlace, pgbackrest::keys},
+        store::{PutMode, body_of, memory::MemoryStore},
+        wal::timeline::TimelinePath,
+    };
+    use chrono::TimeDelta;
+    use std::ops::Range;
+
+    /// A log in a store, and what an engine knows of it.
+    struct World {
+        store: MemoryStore,
+        place: BackupPlace,
+        listing: Listing,
+        state: Arc<State>,
+        index: LogIndex,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        async fn new(numbers: Range<u64>) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let state = Arc::new(State::open(dir.path()).unwrap());
+            let place = BackupPlace { format: format(), prefix: Key::parse("repo").unwrap() };
+            let index = LogIndex::open(state.clone(), "s".to_owned());
+            let (store, listing) = (MemoryStore::new(), Listing::default());
+            let world = Self { store, place, listing, state, index, _dir: dir };
+            for number in numbers {
+                world.put(number, &wal(number)).await;
+            }
+            world
+        }
+
+        fn size() -> SegmentSize {
+            SegmentSize::new(WAL_SIZE).unwrap()
+        }
+
+        fn segment(number: u64) -> Segment {
+            Segment { timeline: Timeline(1), number }
+        }
+
+        fn key(&self, number: u64) -> Key {
+            let sha1 = decode::sha1_hex(&wal(number));
+            let name = Self::segment(number).file_name(Self::size());
+            let key = keys::segment_key("archive/m/15-1", &name, &sha1, Codec::None);
+            self.place.prefix.join(&key).unwrap()
+        }
+
+        /// Writes bytes under the name of the right ones.
+        async fn put(&self, number: u64, bytes: &[u8]) {
+            let body = body_of(bytes.to_vec().into());
+            let size = bytes.len() as u64;
+            let none = BTreeMap::new();
+            self.store.put(&self.key(number), size, &none, body, PutMode::Replace).await.unwrap();
+        }
+
+        fn restart(&mut self) {
+            self.index = LogIndex::open(self.state.clone(), "s".to_owned());
+        }
+
+        /// The run from `first` on, of which so many segments may be read.
+        async fn run(&mut self, first: u64, reads: u64) -> Result<IndexedRun, StoreError> {
+            let everything = Extent::Everything;
+            self.store.fail_from(None);
+            let listed = self.listing.refresh(&self.store, &self.place, everything).await?;
+            self.store.fail_from(Some(reads));
+            let name = Self::segment(first).file_name(Self::size());
+            let path = [TimelinePath::first(Timeline(1))];
+            let archive = &listed.archives["15-1"];
+            let run = follow(archive, Self::size(), &path, &backup(&name, &name, 0)).unwrap();
+            self.index.index(&self.store, &self.place.prefix, run).await
+        }
+
+        fn check(run: &IndexedRun, numbers: Range<u64>) {
+            assert_eq!(run.damage, None);
+            let mut scanner = Scanner::new();
+            let indexes = numbers.clone().map(|number| {
+                scanner.segment(Self::segment(number), &wal(number), &mut |_| {}).unwrap()
+            });
+            let indexes: Vec<SegmentIndex> = indexes.collect();
+            assert_eq!(*run.sum(), Sum::of(&indexes));
+            let count = numbers.end - numbers.start;
+            assert_eq!(run.extent(), (count, count * WAL_SIZE));
+            let last = run.last().unwrap();
+            assert_eq!(last.0, Self::segment(numbers.end - 1));
+            assert_eq!(run.facts().unwrap().system_identifier, 77);
+            for number in [numbers.start, numbers.end - 2, numbers.end - 1] {
+                let before = commit_time(number) - TimeDelta::seconds(1);
+                let at = usize::try_from(number - numbers.start).unwrap();
+                assert_eq!(run.segment_that_stops(before), Some(at));
+            }
+            assert_eq!(run.segment_that_stops(commit_time(numbers.end - 1)), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_proven_is_not_read_again() {
+        let mut world = World::new(250..330).await;
+        World::check(&world.run(250, 80).await.unwrap(), 250..330);
+        World::check(&world.run(250, 0).await.unwrap(), 250..330);
+        // Another backup begins later and shares it all.
+        World::check(&world.run(300, 0).await.unwrap(), 300..330);
+        world.restart();
+        World::check(&world.run(250, 0).await.unwrap(), 250..330);
+        // After a restart the scanner goes on from what it kept.
+        world.restart();
+        world.put(330, &wal(330)).await;
+        world.put(331, &wal(331)).await;
+        World::check(&world.run(250, 2).await.unwrap(), 250..332);
+        // A run that begins earlier than what was read must read only where reading began.
+        world.put(249, &wal(249)).await;
+        World::check(&world.run(249, 2).await.unwrap(), 249..332);
+    }
+
+    #[tokio::test]
+    async fn a_replaced_object_is_read_anew_and_damage_ends_the_run() {
+        let mut world = World::new(250..330).await;
+        World::check(&world.run(250, 80).await.unwrap(), 250..330);
+        // The same contents again, behind the carry of segment 256.
+        world.put(258, &wal(258)).await;
+        World::check(&world.run(250, 2).await.unwrap(), 250..330);
+        let mut bytes = wal(300);
+        bytes[100] ^= 1;
+        world.put(300, &bytes).await;
+        // The newest carry that is kept before it is that of 256; then it is the turn of 300.
+        let run = world.run(250, 44).await.unwrap();
+        assert_eq!(run.len(), 50);
+        assert_eq!(run.sum().end(), Some(World::segment(299).end(World::size())));
+        let damage = run.damage.unwrap();
+        assert!(world.key(300).as_str().ends_with(&damage.key), "{damage:?}");
+        assert!(damage.what.contains("is damaged"), "{damage:?}");
+        // It is mended; what lies behind it is known already.
+        world.put(300, &wal(300)).await;
+        World::check(&world.run(250, 44).await.unwrap(), 250..330);
+        world.store.fail_from(None);
+        world.store.delete(&world.key(270)).await.unwrap();
+        World::check(&world.run(250, 0).await.unwrap(), 250..270);
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_forgotten() {
+        let mut world = World::new(250..262).await;
+        World::check(&world.run(250, 12).await.unwrap(), 250..262);
+        for number in 250..257 {
+            world.store.fail_from(None);
+            world.store.delete(&world.key(number)).await.unwrap();
+        }
+        World::check(&world.run(257, 0).await.unwrap(), 257..262);
+        let mut places = Vec::new();
+        world.state.recall("s", &mut |learned| places.push(learned.index.segment.number));
+        assert_eq!(places, (256..262).collect::<Vec<_>>());
+        world.restart();
+        World::check(&world.run(257, 0).await.unwrap(), 257..262);
+        let mut other = 0;
+        world.state.recall("another", &mut |_| other += 1);
+        assert_eq!(other, 0);
+    }
 }

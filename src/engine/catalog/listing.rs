@@ -5,12 +5,12 @@
 //! is listed now and then, since objects can also disappear or be damaged.
 
 use crate::{
-    engine::catalog::repository::{Found, Repository},
+    engine::catalog::{merge::Merge, repository::Repository, segment::Found},
     layout::{BackupFormat, BackupPlace},
-    store::{BlobStore, ObjectMeta, StoreError, key::Key},
+    store::{BlobStore, StoreError, key::Key},
 };
 use futures_util::TryStreamExt;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Segments before the newest one that are listed again: archivers store some out of order.
 const TAIL_SEGMENTS: usize = 64;
@@ -58,18 +58,12 @@ impl Listing {
                 }
             }
         }
-        let mut listed = Vec::new();
+        let mut merge = Merge::new(&place.format, self.known.clone().unwrap_or_default());
         for (part, after) in parts {
-            let found = list(store, place, &part, &after).await?;
-            listed.push((part, after, found));
+            merge.begin(&part, &after);
+            list(store, place, &part, &after, &mut merge).await?;
         }
-        let mut known = self.known.take().unwrap_or_default();
-        for (part, after, found) in listed {
-            let differs = known.differs(&part, &after, &found);
-            if differs {
-                Arc::make_mut(&mut known).replace(stanza, &part, &after, found);
-            }
-        }
+        let known = merge.finish();
         self.known = Some(known.clone());
         Ok(known)
     }
@@ -78,29 +72,27 @@ impl Listing {
 /// The key behind which new segments are stored.
 fn tail(known: &Repository) -> String {
     let newest = known.archives.values().next_back();
-    let segment = newest.and_then(|archive| {
-        let at = archive.segments.len().checked_sub(TAIL_SEGMENTS)?;
-        archive.segments.values().nth(at)
-    });
-    segment.map_or_else(String::new, |segment| segment.key.clone())
+    let segment = newest.and_then(|archive| archive.nth_last(TAIL_SEGMENTS));
+    segment.map_or_else(String::new, |segment| segment.key)
 }
 
+/// Shows every object of a part to `merge` as it is listed: a log may have millions.
 async fn list(
     store: &dyn BlobStore,
     place: &BackupPlace,
     part: &str,
     after: &str,
-) -> Result<BTreeMap<String, Found>, StoreError> {
-    let Ok(prefix) = place.prefix.join(part) else { return Ok(BTreeMap::new()) };
+    merge: &mut Merge,
+) -> Result<(), StoreError> {
+    let Ok(prefix) = place.prefix.join(part) else { return Ok(()) };
     let after: Option<Key> = (!after.is_empty()).then(|| place.prefix.join(after).ok()).flatten();
-    let listed: Vec<ObjectMeta> = store.list(&prefix, after.as_ref()).try_collect().await?;
-    let found = listed.into_iter().filter_map(|meta| {
-        let key = meta.key.below(&place.prefix)?.to_owned();
-        let found =
-            Found { size_bytes: meta.size_bytes, modified_at: meta.modified_at, etag: meta.etag };
-        Some((key, found))
-    });
-    Ok(found.collect())
+    let mut listed = store.list(&prefix, after.as_ref());
+    while let Some(meta) = listed.try_next().await? {
+        if let Some(key) = meta.key.below(&place.prefix) {
+            merge.take(key, Found::new(meta.size_bytes, meta.modified_at, meta.etag.as_deref()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -108,6 +100,7 @@ mod tests {
     use super::*;
     use crate::store::{PutMode, body_of, memory::MemoryStore};
     use bytes::Bytes;
+    use std::collections::BTreeMap;
 
     fn place() -> BackupPlace {
         BackupPlace {
@@ -137,7 +130,7 @@ mod tests {
         put(&store, data).await;
         let mut listing = Listing::default();
         let first = listing.refresh(&store, &place, Extent::Log).await.unwrap();
-        assert_eq!(first.objects.len(), 201, "the first time everything is listed");
+        assert_eq!(first.extent().0, 201, "the first time everything is listed");
         let unchanged = listing.refresh(&store, &place, Extent::Log).await.unwrap();
         assert!(Arc::ptr_eq(&first, &unchanged), "nothing was copied");
         let generation = first.archives["15-1"].generation;
@@ -150,13 +143,13 @@ mod tests {
         store.delete(&late).await.unwrap();
 
         let log = listing.refresh(&store, &place, Extent::Log).await.unwrap();
-        assert_eq!(log.objects.len(), 201, "one came, one of the last went");
+        assert_eq!(log.extent().0, 201, "one came, one of the last went");
         assert!(log.archives["15-1"].generation > generation);
-        assert!(!log.archives["15-1"].segments.contains_key("0000000100000000000000BE"));
+        assert!(!log.archives["15-1"].contains("0000000100000000000000BE"));
         let backups = listing.refresh(&store, &place, Extent::LogAndBackups).await.unwrap();
-        assert_eq!(backups.objects.len(), 202);
+        assert_eq!(backups.extent().0, 202);
         let all = listing.refresh(&store, &place, Extent::Everything).await.unwrap();
-        assert_eq!(all.objects.len(), 201, "the old one is missed");
-        assert_eq!(all.archives["15-1"].segments.len(), 199);
+        assert_eq!(all.extent().0, 201, "the old one is missed");
+        assert_eq!(all.archives["15-1"].len(), 199);
     }
 }

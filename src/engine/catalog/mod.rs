@@ -1,20 +1,31 @@
 //! What a store holds of one service: its backups, which of them are restorable, and when to.
 //!
-//! 1. `observe` has `files` read the small files and `listing` list what can have changed; `repository`
-//!    (pure) sorts the listing.
+//! 1. `observe` has `files` read the small files and `listing` list what can have changed; `merge` (pure)
+//!    puts it into the `repository`, which holds segments in the blocks of an `archive`.
 //! 2. `runs` (pure) follows each backup's log by the names of its segments to the first gap.
-//! 3. `index` reads the segments of those runs that it has not read before, and proves them.
+//! 3. `index` reads the segments of those runs that it has not read before, and proves them; what it
+//!    has `learned` lies parallel to the archive's blocks.
 //! 4. `build` (pure) says what is complete and what can be restored; `recover` works out one recovery.
 
 pub mod repository;
 
+pub mod archive;
+pub mod blocks;
+pub mod hash;
+pub mod merge;
+pub mod segment;
+
 pub mod build;
 pub mod files;
 pub mod index;
+pub mod learned;
 pub mod listing;
 pub mod observe;
 pub mod recover;
 pub mod runs;
+
+#[cfg(test)]
+pub(crate) mod samples;
 
 use crate::domain::{
     lsn::Lsn,

@@ -4,14 +4,17 @@ use crate::{
     domain::lsn::SegmentSize,
     engine::catalog::{
         RegionCatalog,
+        archive::Archive,
         build::{self, Evidence},
         files::{MutableFiles, NeedsOrWhy, SmallFiles},
-        index::{IndexedRun, Learned, LogIndex, read_segment},
+        index::{IndexedRun, LogIndex, read_segment},
+        learned::LogMemory,
         listing::{Extent, Listing},
-        repository::{Archive, Repository},
+        repository::Repository,
         runs,
+        segment::Place,
     },
-    layout::{BackupPlace, backup::ListedBackup},
+    layout::{BackupPlace, Role, backup::ListedBackup},
     store::{BlobStore, StoreError},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
@@ -19,14 +22,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-
-/// Where what was learned about a log is kept over restarts. Losing it costs time and nothing else.
-pub trait LogMemory: Send + Sync + std::fmt::Debug {
-    /// All that is known about the log `scope`.
-    fn recall(&self, scope: &str) -> Vec<Learned>;
-    /// Keeps one thing.
-    fn keep(&self, scope: &str, learned: &Learned);
-}
 
 /// A look at a repository: the listing and its small files. Cheap: no segment is read.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +50,7 @@ impl Look {
     /// The log of a listed backup.
     #[must_use]
     pub fn archive_of(&self, backup: &ListedBackup) -> Option<&Archive> {
-        self.repository.archives.get(backup.archive.as_ref()?)
+        self.repository.archives.get(backup.archive.as_ref()?).map(|archive| &**archive)
     }
 }
 
@@ -140,7 +135,11 @@ impl Reader {
         }
         for key in damaged.difference(&self.damaged) {
             self.files.distrust(key);
-            self.logs.values_mut().for_each(|log| log.distrust(key));
+            if let Some((archive, place)) = segment_of(&self.place, key)
+                && let Some(log) = self.logs.get_mut(&archive)
+            {
+                log.distrust(place);
+            }
         }
         self.runs.clear();
         self.damaged = damaged;
@@ -198,7 +197,7 @@ impl Reader {
         backup: &ListedBackup,
     ) -> Result<Option<Arc<IndexedRun>>, StoreError> {
         let Some(name) = backup.archive.clone() else { return Ok(None) };
-        let empty = Archive::default();
+        let empty = Arc::new(Archive::default());
         let archive = look.repository.archives.get(&name).unwrap_or(&empty);
         let generation = archive.generation;
         if let Some(known) = self.runs.get(&backup.label)
@@ -210,19 +209,21 @@ impl Reader {
         let scope = format!("{} {name}", self.scope);
         let memory = self.memory.clone();
         let log = self.logs.entry(name.clone()).or_insert_with(|| {
-            let mut log = LogIndex::with(memory.recall(&scope));
-            self.damaged.iter().for_each(|key| log.distrust(key));
+            let mut log = LogIndex::open(memory, scope);
+            let places = self.damaged.iter().filter_map(|key| segment_of(&self.place, key));
+            for (_, place) in places.filter(|(archive, _)| *archive == name) {
+                log.distrust(place);
+            }
             log
         });
-        let size = match log.any() {
-            Some(index) => index.segment_size,
+        let size = match log.facts() {
+            Some(facts) => facts.segment_size,
             None => {
-                let first = archive.segments.get(&backup.archive_start);
-                let first = first.or_else(|| archive.segments.values().next());
+                let first = archive.get(&backup.archive_start).or_else(|| archive.first());
                 match first {
                     None => SegmentSize::DEFAULT,
                     Some(first) => {
-                        let plain = read_segment(&*self.store, &self.place.prefix, first).await?;
+                        let plain = read_segment(&*self.store, &self.place.prefix, &first).await?;
                         segment_size(&plain.unwrap_or_default())
                     }
                 }
@@ -230,8 +231,7 @@ impl Reader {
         };
         let paths = look.paths.get(&name).map_or(&[][..], Vec::as_slice);
         let Some(run) = runs::follow(archive, size, paths, backup) else { return Ok(None) };
-        let mut keep = |learned: &Learned| memory.keep(&scope, learned);
-        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run, &mut keep).await?);
+        let run = Arc::new(log.index(&*self.store, &self.place.prefix, run).await?);
         let known = KnownRun { generation, backup: backup.clone(), run: run.clone() };
         self.runs.insert(backup.label.clone(), known);
         Ok(Some(run))
@@ -241,6 +241,14 @@ impl Reader {
     #[must_use]
     pub fn log(&self, archive: &str) -> Option<&LogIndex> {
         self.logs.get(archive)
+    }
+}
+
+/// The archive and the place of a segment, when the key is of one.
+fn segment_of(place: &BackupPlace, key: &str) -> Option<(String, Place)> {
+    match place.format.role(key) {
+        Role::Segment { archive, name, .. } => Some((archive, Place::parse(&name)?)),
+        Role::History { .. } | Role::Marker { .. } | Role::Data { .. } | Role::Other => None,
     }
 }
 

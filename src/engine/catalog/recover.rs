@@ -12,7 +12,7 @@ use crate::{
     },
     layout::backup::ListedBackup,
     store::StoreError,
-    wal::stop::{self, StopFinder},
+    wal::stop::StopFinder,
 };
 use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,16 +50,16 @@ pub async fn plan(
     match target {
         RecoveryTarget::LatestTransaction => {
             let newest = candidates(observed, |_| true).into_iter().max_by_key(|(listed, run)| {
-                (run.run.timeline, stop::end_of(&run.indexes), listed.finished_at)
+                (run.run.timeline, run.sum().end(), listed.finished_at)
             });
             let Some((listed, run)) = newest else {
                 return Err(Violation::NothingRestorable { target: None }.into());
             };
-            let Some(stop) = stop::at_end(&run.indexes) else {
+            let Some(stop) = run.sum().at_end() else {
                 return Err(Violation::NothingRestorable { target: None }.into());
             };
-            let last = stop::last_xact_time(&run.indexes);
-            assemble(reader, observed, (listed, run), run.indexes.len(), stop, last)
+            let last = run.sum().last_xact_time;
+            assemble(reader, observed, (listed, run), run.len(), stop, last)
         }
         RecoveryTarget::PointInTime(time) => {
             observed.catalog.window.check(time, now)?;
@@ -104,9 +104,9 @@ async fn stop_at(
     time: DateTime<Utc>,
 ) -> Result<(usize, StopPoint, Option<DateTime<Utc>>), RecoverError> {
     let vanished = || RecoverError::Changed("the segment of the stop is not indexed".to_owned());
-    let Some(at) = stop::segment_that_stops(&indexed.indexes, time) else {
-        let stop = stop::at_end(&indexed.indexes).ok_or_else(vanished)?;
-        return Ok((indexed.indexes.len(), stop, stop::last_xact_time(&indexed.indexes)));
+    let Some(at) = indexed.segment_that_stops(time) else {
+        let stop = indexed.sum().at_end().ok_or_else(vanished)?;
+        return Ok((indexed.len(), stop, indexed.sum().last_xact_time));
     };
     let archive = listed.archive.clone().ok_or_else(vanished)?;
     let log = reader.log(&archive).ok_or_else(vanished)?;
@@ -115,7 +115,7 @@ async fn stop_at(
         .scanner_before(store, prefix, &indexed.run, at)
         .await?
         .map_err(|damage| RecoverError::Changed(damage.what))?;
-    let finder = Arc::new(Mutex::new(StopFinder::new(time, &indexed.indexes[..at])));
+    let finder = Arc::new(Mutex::new(StopFinder::new(time, &indexed.sum_of(at))));
     let seen = finder.clone();
     let see = move |record: &_| seen.lock().unwrap_or_else(PoisonError::into_inner).see(record);
     scan_with(store, prefix, &indexed.run, at, scanner, see)
@@ -135,16 +135,17 @@ fn assemble(
     last_xact: Option<DateTime<Utc>>,
 ) -> Result<RecoveryPlan, RecoverError> {
     let changed = || RecoverError::Changed("the log of the base backup is empty".to_owned());
-    let first = indexed.indexes.first().ok_or_else(changed)?;
+    let first = indexed.facts().ok_or_else(changed)?;
     let archive = listed.archive.clone().ok_or_else(changed)?;
     let in_store = |key: &str| {
         reader.place().prefix.join(key).map_or_else(|_| key.to_owned(), |key| key.to_string())
     };
-    let log = indexed.run.segments[..length].iter().map(|(segment, stored)| LogObject {
-        segment: *segment,
+    let stored = (0..length).filter_map(|at| indexed.run.stored(at));
+    let log = stored.map(|(segment, stored)| LogObject {
+        segment,
         key: in_store(&stored.key),
         size_bytes: stored.found.size_bytes,
-        sha1: Some(stored.sha1.clone()),
+        sha1: Some(stored.sha1),
         codec: stored.codec,
     });
     let repository = &observed.look.repository;
@@ -152,9 +153,8 @@ fn assemble(
     let histories = histories.map(|(timeline, key)| HistoryObject {
         timeline: *timeline,
         key: in_store(key),
-        size_bytes: repository.objects.get(key).map_or(0, |found| found.size_bytes),
+        size_bytes: repository.get(key).map_or(0, |found| found.size_bytes),
     });
-    let floors = indexed.indexes[..length].iter().filter_map(|index| index.parameter_floor);
     Ok(RecoveryPlan {
         backup_name: listed.label.clone(),
         backup_finished_at: listed.finished_at,
@@ -167,6 +167,6 @@ fn assemble(
         recovered_to: last_xact.map_or(listed.finished_at, |last| last.max(listed.finished_at)),
         log: log.collect(),
         histories: histories.collect(),
-        parameter_floor: floors.reduce(|a, b| std::array::from_fn(|at| a[at].max(b[at]))),
+        parameter_floor: indexed.sum_of(length).parameter_floor,
     })
 }

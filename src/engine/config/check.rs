@@ -10,6 +10,7 @@ use crate::{
         file::{File, ForksTable, RegionTable, TokenTable},
         units,
     },
+    engine::replicate::copying::MEMORY_MIB,
     store::{
         config::{StoreOptions, process_environment},
         open::open,
@@ -18,6 +19,7 @@ use crate::{
 };
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -28,6 +30,7 @@ use toml::Spanned;
 const DATA_DIR_LENGTH_MAX: usize = 75;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(15 * 60);
+const MEMORY_MIB_RANGE: RangeInclusive<u64> = 64..=(1 << 20);
 
 pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
     let mut checker = Checker { file, text, mistakes: Vec::new() };
@@ -47,6 +50,7 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
         poll_interval: checker.period(engine.poll_interval.as_ref(), POLL_INTERVAL),
         full_scan_interval: checker.period(engine.full_scan_interval.as_ref(), FULL_SCAN_INTERVAL),
         scrub: checker.scrub(engine.scrub.as_ref()),
+        memory_mib: checker.memory(engine.memory_mib.as_ref()),
         user: engine.user.unwrap_or_else(|| "postgres".to_owned()),
         tokens: checker.tokens(at, &written.token),
         regions: checker.regions(&written.region),
@@ -107,6 +111,20 @@ impl Checker<'_> {
             self.mistake(written.span().start, what);
         }
         dir.clone()
+    }
+
+    fn memory(&mut self, written: Option<&Spanned<u64>>) -> u64 {
+        let Some(written) = written else { return MEMORY_MIB };
+        let mib = *written.get_ref();
+        if !MEMORY_MIB_RANGE.contains(&mib) {
+            let (least, most) = (MEMORY_MIB_RANGE.start(), MEMORY_MIB_RANGE.end());
+            let what = format!(
+                "memory_mib = {mib} cannot be used: objects are copied in parts of 8 MiB and more, \
+                 several at a time; write a number from {least} to {most}"
+            );
+            self.mistake(written.span().start, what);
+        }
+        mib
     }
 
     pub(super) fn period(

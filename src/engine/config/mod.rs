@@ -38,6 +38,8 @@ pub struct Settings {
     pub full_scan_interval: Duration,
     /// How copies are read again in the background; `None` means not at all.
     pub scrub: Option<ScrubSettings>,
+    /// Memory for copying, in MiB.
+    pub memory_mib: u64,
     /// Who may call the API.
     pub tokens: Vec<Token>,
     /// Clouds with their stores.

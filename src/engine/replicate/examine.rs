@@ -7,8 +7,9 @@ use crate::{
             files::read_small,
             index::{SEGMENT_OBJECT_BYTES_MAX, prove},
         },
+        parts::PartHasher,
         state::records::Record,
-        stretches::{PartHasher, cover, difference},
+        stretches::{cover, difference},
     },
     layout::{
         BackupFormat, BackupPlace, Role,
@@ -175,7 +176,8 @@ pub(super) async fn read(
         Check::Segment { .. } | Check::Manifest { .. } | Check::Nothing | Check::Files(_) => None,
     };
     let files: &[StoredFile] = if let Check::Files(files) = check { files } else { &[] };
-    let (mut sum, mut hasher, mut read) = (Crc64::new(), PartHasher::new(files), 0);
+    let (mut sum, mut hasher, mut read) =
+        (Crc64::new(), PartHasher::new(files.iter().map(|f| (f.offset, f.size_bytes))), 0);
     let mut body = object.body;
     while let Some(piece) = body.try_next().await? {
         if let Some(line) = line {

@@ -8,14 +8,17 @@
 use crate::{
     domain::cloud::CloudName,
     engine::{
-        catalog::{observe::Look, repository::Repository},
+        catalog::{observe::Look, repository::Repository, segment::Found},
         error::chain,
         manifest::{self, Manifest},
         replicate::{
             pass::{Replicator, Target},
-            record::{Ledger, found, lock},
+            record::{Ledger, lock},
         },
-        state::{StateError, records::StalePart},
+        state::{
+            StateError,
+            records::{Record, StalePart},
+        },
     },
     store::StoreError,
 };
@@ -184,15 +187,14 @@ impl Ledger {
             tokio::task::yield_now().await;
             for record in &page {
                 // What is missing is copied again by the pass.
-                let Some(found) = found(listed, &record.key) else { continue };
-                let same = found.size_bytes == record.size_bytes
-                    && (found.etag.is_none() || record.etag.is_none() || found.etag == record.etag);
+                let Some(found) = listed.get(&record.key) else { continue };
+                let same = found.size_bytes == record.size_bytes && has_tag(&found, record);
                 if !same && suspects.len() < SUSPECTS_MAX {
                     suspects.insert(record.key.clone());
                 }
             }
         }
-        for key in self.state.damaged(copy)?.keys().filter(|key| found(listed, key).is_none()) {
+        for key in self.state.damaged(copy)?.keys().filter(|key| !listed.contains(key)) {
             self.state.forget_damage(copy, key)?;
         }
         Ok(suspects)
@@ -209,6 +211,14 @@ impl Ledger {
         self.state.forget(self.number()?, &keys, self.clock.now())?;
         self.write_manifests(Which::Behind).await
     }
+}
+
+/// Whether an object of a listing has the tag that was recorded, where one was.
+pub(crate) fn has_tag(found: &Found, record: &Record) -> bool {
+    let etag = record.etag.as_deref();
+    etag.is_none_or(|_| {
+        Found::new(found.size_bytes, found.modified_at, etag).version == found.version
+    })
 }
 
 /// How long a manifest may be behind. The small one of what changes all the time waits for nothing.

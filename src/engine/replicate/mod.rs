@@ -8,22 +8,29 @@
 pub mod guard;
 mod needed_log;
 pub mod plan;
+pub mod prove;
 pub mod prune;
 
 pub mod record;
 
+mod carry;
+pub mod copying;
 mod describe;
 mod examine;
 pub mod execute;
-mod keep;
+pub(super) mod keep;
 mod lag;
 pub mod pass;
 mod repair;
 mod retain;
+mod schedule;
 mod scrub;
 
 #[cfg(test)]
 mod proof_tests;
+
+#[cfg(test)]
+mod simulation;
 
 #[cfg(test)]
 mod tests {
@@ -31,9 +38,9 @@ mod tests {
         engine::{
             catalog::{
                 build::is_complete,
-                index::Learned,
+                learned::NoMemory,
                 listing::Extent,
-                observe::{LogMemory, Look, Reader},
+                observe::{Look, Reader},
             },
             replicate::{
                 execute::{Progress, Sides, execute},
@@ -58,15 +65,6 @@ mod tests {
 
     pub(super) const FULL: &str = "20261123-075157F";
     const INCREMENTAL: &str = "20261123-075157F_20261123-075238I";
-
-    #[derive(Debug)]
-    pub(super) struct NoMemory;
-    impl LogMemory for NoMemory {
-        fn recall(&self, _: &str) -> Vec<Learned> {
-            Vec::new()
-        }
-        fn keep(&self, _: &str, _: &Learned) {}
-    }
 
     pub(super) struct Pair {
         pub(super) source: MemoryStore,
@@ -181,8 +179,8 @@ mod tests {
             for backup in &target.backups {
                 let needs = target.needs[&backup.label].as_ref().unwrap();
                 assert!(is_complete(&target.repository, needs), "{when}: {}", backup.label);
-                let log = &target.repository.archives["15-1"].segments;
-                assert!(log.contains_key(&backup.archive_stop), "{when}: {}", backup.label);
+                let log = &target.repository.archives["15-1"];
+                assert!(log.contains(&backup.archive_stop), "{when}: {}", backup.label);
                 let parents = backup.references.iter();
                 assert!(parents.into_iter().all(|p| target.backup(p).is_some()), "{when}");
             }

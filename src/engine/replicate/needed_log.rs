@@ -1,35 +1,34 @@
 //! Which part of a log is copied, and how far the copy is behind in it.
 
-use crate::{engine::catalog::observe::Look, layout::pgbackrest::keys::position};
+use crate::engine::catalog::{observe::Look, segment::Place};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// The part of each log that a listed backup needs. What lies before it is not copied: retention has
 /// removed it, or nothing has ever needed it.
 pub(super) struct NeededLog {
-    /// Place of the first needed segment, by archive.
-    from: BTreeMap<String, String>,
+    /// Position of the first needed segment, whatever its timeline, by archive.
+    from: BTreeMap<String, u64>,
 }
 
 impl NeededLog {
     pub(super) fn of(source: &Look, target: &Look) -> Self {
-        let mut from: BTreeMap<String, String> = BTreeMap::new();
+        let mut from: BTreeMap<String, u64> = BTreeMap::new();
         for look in [source, target] {
             for backup in &look.backups {
                 let Some(archive) = backup.archive.clone() else { continue };
-                let start = position(&backup.archive_start);
-                let known = from.entry(archive).or_insert_with(|| start.to_owned());
-                if start < known.as_str() {
-                    start.clone_into(known);
-                }
+                // A start that is no name needs everything.
+                let start = Place::parse(&backup.archive_start).map_or(0, |start| start.position);
+                let known = from.entry(archive).or_insert(start);
+                *known = start.min(*known);
             }
         }
         Self { from }
     }
 
     /// Without a listed backup all of a log is needed: the first one is still being made.
-    pub(super) fn has(&self, archive: &str, name: &str) -> bool {
-        self.from.get(archive).is_none_or(|from| position(name) >= from.as_str())
+    pub(super) fn has(&self, archive: &str, place: Place) -> bool {
+        self.from.get(archive).is_none_or(|from| place.position >= *from)
     }
 }
 
@@ -39,13 +38,11 @@ impl NeededLog {
 pub(super) fn behind_since(source: &Look, target: &Look) -> Option<DateTime<Utc>> {
     let needed = NeededLog::of(source, target);
     let missing = source.repository.archives.iter().flat_map(|(archive, log)| {
-        let there = target.repository.archives.get(archive);
+        let there = target.repository.archives.get(archive).map(|there| &**there);
         let needed = &needed;
-        log.segments
-            .iter()
-            .filter(move |(name, _)| needed.has(archive, name))
-            .filter(move |(name, _)| there.is_none_or(|log| !log.segments.contains_key(*name)))
-            .map(|(_, stored)| stored.found.modified_at)
+        log.differing(there, Place::FIRST, Place::LAST)
+            .filter(move |(place, _, there)| there.is_none() && needed.has(archive, *place))
+            .map(|(_, segment, _)| segment.modified_at())
     });
     missing.min()
 }

@@ -2,8 +2,8 @@
 //!
 //! 1. The targets are listed *before* the source: what the source deletes meanwhile is then missing
 //!    in the newer listing, and never taken for missing in the older one.
-//! 2. The log is copied at once. Base backups are copied beside it by a task of their own, one for
-//!    each region, which a later pass finds finished.
+//! 2. The log is copied at once, to all targets. Base backups are copied beside it by a task of
+//!    their own, which a later pass finds finished.
 //! 3. A target that was written to is looked at again: what is published was seen in the copy.
 
 use crate::{
@@ -16,29 +16,30 @@ use crate::{
         config::{ScrubSettings, ServiceSettings},
         error::chain,
         replicate::{
-            execute::{
-                CopyError, FILES_AT_ONCE, Progress, SEGMENTS_AT_ONCE, Sides, Told, execute_and_tell,
-            },
-            plan::{self, Stage},
+            copying::{Budget, Running, ended},
+            execute::Progress,
             record::{Ledger, Ledgers, Primary},
         },
         state::State,
         views::{PrimaryView, RegionView, Views},
     },
-    layout::BackupFormat,
-    store::StoreError,
+    store::{StoreError, transfer::all_but_late},
     sys::clock::Clock,
 };
 use chrono::{DateTime, Utc};
+use futures_util::stream::FuturesUnordered;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::{
+    sync::{Mutex, Notify},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 /// Problems that are kept for people of one pass.
 const PROBLEMS_MAX: usize = 20;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub full_scan_interval: Duration,
     /// Whether the copy must stay as it is for now.
     pub is_forking: Arc<IsForking>,
+    /// What copying may use.
+    pub budget: Budget,
     /// How the copies are read again; `None` means not at all.
     pub scrub: Option<ScrubSettings>,
 }
@@ -77,7 +80,7 @@ pub struct Replicator {
     pub(super) service: ServiceSettings,
     /// None for a service that is known from its copy alone.
     source: Option<Mutex<Reader>>,
-    targets: BTreeMap<CloudName, Target>,
+    targets: BTreeMap<CloudName, Arc<Target>>,
     /// What is known of the objects of each copy.
     pub(super) ledgers: Arc<Ledgers>,
     /// Where damaged objects are repaired from.
@@ -97,29 +100,44 @@ pub(super) struct Target {
     pub(super) reader: Mutex<Reader>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) data: Mutex<DataLane>,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
+    /// What an earlier pass did not wait for.
+    pub(super) late: Mutex<Late>,
+}
+
+/// What is still under way in a target that is slower than the others.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    /// The look, and whether it is at everything.
+    looking: Option<(JoinHandle<Result<Look, StoreError>>, bool)>,
+    /// The copying of the log.
+    pub(super) copying: Option<Running>,
+}
+
+/// One target in one pass.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) cloud: &'a CloudName,
+    pub(super) target: &'a Target,
+    /// Whether everything was listed.
+    full: bool,
+    /// The look, when nothing was written since.
+    pub(super) seen: Result<Option<Look>, StoreError>,
+    pub(super) problems: Vec<String>,
 }
 
 /// The copying of base backups into one region.
 #[derive(Debug, Default)]
 pub(super) struct DataLane {
-    task: Option<tokio::task::JoinHandle<Vec<CopyError>>>,
-    stop: CancellationToken,
-    problems: Vec<String>,
+    pub(super) task: Option<Running>,
+    pub(super) stop: CancellationToken,
+    pub(super) problems: Vec<String>,
     /// Keys in the copy whose contents are known to be wrong.
-    damaged: BTreeSet<String>,
+    pub(super) damaged: BTreeSet<String>,
     /// Whether files of base backups were written since they were listed.
     pub(super) relist: bool,
     /// When the copy's store was described last, and with which ranges.
     pub(super) described: Option<(DateTime<Utc>, Vec<RestoreRange>)>,
-}
-
-/// What came of copying.
-struct Copied {
-    /// Whether another pass should follow at once.
-    again: bool,
-    /// The look that was planned with, when no log was written since.
-    still_true: Option<Look>,
 }
 
 impl Target {
@@ -153,13 +171,12 @@ impl Replicator {
         let ledgers = Ledgers::of(&service.id, &targets, &shared, (&wake, &read));
         let target = |(cloud, reader): (CloudName, Reader)| {
             let (ledger, reader) = (ledgers.0[&cloud].clone(), Mutex::new(reader));
-            let (data, progress) = (Mutex::default(), Arc::default());
-            (cloud, Target { reader, ledger, data, progress })
+            let (data, progress, late) = Default::default();
+            (cloud, Arc::new(Target { reader, ledger, data, progress, late }))
         };
         let targets = targets.into_iter().map(target).collect();
         let primary = source.as_ref().map(Primary::of);
-        let source = source.map(Mutex::new);
-        let ledgers = Arc::new(ledgers);
+        let (source, ledgers) = (source.map(Mutex::new), Arc::new(ledgers));
         Self { service, source, targets, ledgers, primary, shared, last_full_scan, wake, read }
     }
 
@@ -183,29 +200,15 @@ impl Replicator {
     pub async fn pass(&self, enabled: &[CloudName]) -> bool {
         self.forget_disabled(enabled).await;
         let full = self.is_full_scan_due().await;
-        let mut looks = BTreeMap::new();
-        for cloud in enabled {
-            let Some(target) = self.targets.get(cloud) else { continue };
-            let extent = target.extent(full).await;
-            looks.insert(cloud, target.reader.lock().await.look(extent).await);
-        }
+        let mut turns = self.look_at_targets(enabled, full).await;
         let extent = if full { Extent::Everything } else { Extent::Log };
         let source = self.look_at_source(extent).await;
-        let mut worked = false;
-        for (cloud, look) in looks {
-            let target = &self.targets[cloud];
-            let mut problems = Vec::new();
-            let seen = match (&source, look) {
-                (Some((reader, source)), Ok(look)) => {
-                    let sides = sides(reader, target).await;
-                    let copied = self.copy(cloud, sides, source, look, &mut problems).await;
-                    worked |= copied.again;
-                    Ok(copied.still_true)
-                }
-                (None, Ok(look)) => Ok(Some(look)),
-                (_, Err(error)) => Err(error),
-            };
-            let source = source.as_ref().map(|(_, look)| look);
+        let worked = match &source {
+            Some((reader, source)) => self.copy(&mut turns, reader, source).await,
+            None => false,
+        };
+        let source = source.as_ref().map(|(_, look)| look);
+        for Turn { cloud, target, full, seen, problems } in turns {
             let observed = self.publish(cloud, target, source, seen, problems).await;
             if let Some(observed) = &observed {
                 let seen = &*observed.look.repository;
@@ -216,6 +219,50 @@ impl Replicator {
             }
         }
         worked
+    }
+
+    /// Looks at all targets at the same time. One that is late has no turn in this pass; its look
+    /// goes on and is used by a later one.
+    async fn look_at_targets<'a>(&'a self, enabled: &'a [CloudName], full: bool) -> Vec<Turn<'a>> {
+        let (mut turns, mut looks) = (Vec::new(), Vec::new());
+        for cloud in enabled {
+            let Some(target) = self.targets.get(cloud) else { continue };
+            let mut late = target.late.lock().await;
+            let mut problems = Vec::new();
+            if let Some(copying) = &mut late.copying {
+                let Some(errors) = ended(copying) else { continue };
+                self.report(&errors, &mut problems);
+                late.copying = None;
+            }
+            let look = match late.looking.take() {
+                Some(looking) => looking,
+                None => (tokio::spawn(look(target.clone(), target.extent(full).await)), full),
+            };
+            turns.push((cloud, target, problems));
+            looks.push(look);
+        }
+        let (count, mut seen) = (looks.len(), BTreeMap::new());
+        let waiting: FuturesUnordered<_> = looks
+            .iter_mut()
+            .enumerate()
+            .map(|(at, (look, _))| async move { (at, look.await) })
+            .collect();
+        let late = all_but_late(waiting, count, &*self.shared.clock, |(at, look)| {
+            seen.insert(at, look.expect("a look does not panic"));
+            (at, true)
+        });
+        drop(late.await);
+        let mut now = Vec::new();
+        for (at, ((cloud, target, problems), look)) in turns.into_iter().zip(looks).enumerate() {
+            match seen.remove(&at) {
+                Some(seen) => {
+                    let seen = seen.map(Some);
+                    now.push(Turn { cloud, target, full: look.1, seen, problems });
+                }
+                None => target.late.lock().await.looking = Some(look),
+            }
+        }
+        now
     }
 
     /// Whether everything is to be listed in this pass.
@@ -235,6 +282,7 @@ impl Replicator {
             let mut lane = target.data.lock().await;
             lane.stop.cancel();
             *lane = DataLane::default();
+            *target.late.lock().await = Late::default();
             self.shared.views.update(&self.service.id, |view| drop(view.regions.remove(cloud)));
         }
     }
@@ -255,72 +303,6 @@ impl Replicator {
             Err(error) => view.primary.error = Some(chain(error)),
         });
         Some((source, look.ok()?))
-    }
-
-    /// Copies the log, and sees to it that base backups are being copied.
-    async fn copy(
-        &self,
-        cloud: &CloudName,
-        sides: (Sides, String),
-        source: &Look,
-        look: Look,
-        problems: &mut Vec<String>,
-    ) -> Copied {
-        let target = &self.targets[cloud];
-        let told = Told { recorder: &*self.ledgers, lane: cloud.as_str() };
-        let mut lane = target.data.lock().await;
-        let plan = plan::plan(&sides.1, source, &look, &lane.damaged);
-        // A look is given up before the next one, which then changes the kept listing in place.
-        let still_true = plan.log.is_empty().then_some(look);
-        problems.extend(plan.problems);
-        let mut again = !plan.log.is_empty();
-        let (progress, stop) = (Progress::default(), &self.shared.stop);
-        let errors =
-            execute_and_tell(&sides.0, &plan.log, SEGMENTS_AT_ONCE, &progress, stop, told).await;
-        self.report(&errors, problems);
-        again &= errors.is_empty();
-        if lane.task.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
-            let finished = lane.task.take().expect("it was there a line ago").await;
-            let errors = finished.unwrap_or_default();
-            lane.problems.clear();
-            self.report(&errors, &mut lane.problems);
-            // What it wrote is not in this plan's listing yet: the next pass plans with it.
-            lane.relist = true;
-            again |= errors.is_empty();
-        } else if lane.task.is_none() && !plan.data.is_empty() {
-            lane.stop = self.shared.stop.child_token();
-            lane.task = Some(self.start(sides.0, plan.data, cloud, lane.stop.clone()));
-        }
-        problems.extend(lane.problems.iter().cloned());
-        Copied { again, still_true }
-    }
-
-    fn start(
-        &self,
-        sides: Sides,
-        stages: Vec<Stage>,
-        cloud: &CloudName,
-        stop: CancellationToken,
-    ) -> tokio::task::JoinHandle<Vec<CopyError>> {
-        let (progress, wake) = (self.targets[cloud].progress.clone(), self.wake.clone());
-        let (ledgers, lane) = (self.ledgers.clone(), cloud.to_string());
-        tokio::spawn(async move {
-            let told = Told { recorder: &*ledgers, lane: &lane };
-            let at_once = FILES_AT_ONCE;
-            let errors = execute_and_tell(&sides, &stages, at_once, &progress, &stop, told).await;
-            if errors.is_empty() {
-                wake.notify_one();
-            }
-            errors
-        })
-    }
-
-    fn report(&self, errors: &[CopyError], problems: &mut Vec<String>) {
-        for error in errors.iter().filter(|error| !matches!(error, CopyError::Stopped)) {
-            let text = chain(error);
-            warn!(service = %self.service.id, error = %text, "an object could not be copied");
-            problems.push(text);
-        }
     }
 
     /// Judges what was seen of the copy, or looks at it again, and shows the result.
@@ -383,16 +365,6 @@ impl Replicator {
     }
 }
 
-/// The two sides of a copy, and the name of the stanza.
-async fn sides(source: &Mutex<Reader>, target: &Target) -> (Sides, String) {
-    let source = source.lock().await;
-    let reader = target.reader.lock().await;
-    let BackupFormat::PgBackRest { stanza } = &source.place().format;
-    let sides = Sides {
-        source: source.store().clone(),
-        source_prefix: source.place().prefix.clone(),
-        target: reader.store().clone(),
-        target_prefix: reader.place().prefix.clone(),
-    };
-    (sides, stanza.clone())
+async fn look(target: Arc<Target>, extent: Extent) -> Result<Look, StoreError> {
+    target.reader.lock().await.look(extent).await
 }

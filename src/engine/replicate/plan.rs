@@ -2,10 +2,15 @@
 
 use crate::{
     domain::recovery::Codec,
-    engine::catalog::{build::is_complete, observe::Look, repository::Found},
+    engine::catalog::{
+        archive::Archive,
+        build::is_complete,
+        observe::Look,
+        segment::{Found, Packed, Place},
+    },
     engine::replicate::needed_log::NeededLog,
     layout::{
-        backup::{ExpectedSize, ListedBackup, Needs},
+        backup::{ListedBackup, Needs, PartSum},
         pgbackrest::{
             backup_info,
             keys::{self, Role},
@@ -67,6 +72,10 @@ pub enum Step {
 pub enum Proof {
     /// Nothing but the size.
     Size,
+    /// The checksums that the backup tool keeps of stretches of it.
+    Parts(Arc<[PartSum]>),
+    /// The checksum inside of it, as pgBackRest's info files and manifests have.
+    InfoFile,
     /// The SHA-1 of the uncompressed contents.
     Sha1 {
         /// In lower-case hexadecimal digits.
@@ -152,18 +161,11 @@ impl Planner<'_> {
             first.push(Step::Write { key: format!("{key}.copy"), bytes: bytes.clone() });
             first.push(Step::Write { key, bytes: bytes.clone() });
         }
-        let mut segments: Vec<((String, String), Step)> = Vec::new();
         let mut labels = Vec::new();
-        let needed = NeededLog::of(self.source, self.target);
-        for (key, found) in &self.source.repository.objects {
+        for (key, found) in self.source.repository.others() {
             match keys::role(self.stanza, key) {
                 Role::History { .. } => first.extend(self.copy(key, found)),
                 Role::BackupLabel => labels.extend(self.copy(key, found)),
-                Role::Segment { archive, name, sha1, codec } if needed.has(&archive, &name) => {
-                    if let Some(step) = self.segment(key, found, Proof::Sha1 { sha1, codec }) {
-                        segments.push(((archive, name), step));
-                    }
-                }
                 Role::Segment { .. }
                 | Role::ArchiveInfo
                 | Role::Data { .. }
@@ -173,22 +175,44 @@ impl Planner<'_> {
                 | Role::Other => {}
             }
         }
-        segments.sort_by(|a, b| a.0.cmp(&b.0));
-        let segments = segments.into_iter().map(|(_, step)| step).chain(labels).collect();
+        let segments = self.segments().into_iter().chain(labels).collect();
         self.plan.log = vec![
             Stage { name: "timeline histories", steps: first },
             Stage { name: "log", steps: segments },
         ];
     }
 
+    /// Segments that the target lacks or has with wrong contents, in log order.
+    fn segments(&self) -> Vec<Step> {
+        let needed = NeededLog::of(self.source, self.target);
+        let mut steps = BTreeMap::new();
+        for (name, log) in &self.source.repository.archives {
+            let there = self.target.repository.archives.get(name).map(|there| &**there);
+            let mut add = |place: Place, segment: &Packed| {
+                if needed.has(name, place)
+                    && let Some((key, step)) = self.segment(log, there, place, segment)
+                {
+                    steps.insert((name, place, key), step);
+                }
+            };
+            let differing = log.differing(there, Place::FIRST, Place::LAST);
+            differing.for_each(|(place, segment, _)| add(place, segment));
+            log.doubles().for_each(|(place, segment)| add(place, segment));
+            // Damage shows in no listing.
+            let damaged = self.damaged.iter().filter_map(|key| log.by_key(key));
+            damaged.for_each(|(place, segment)| add(place, segment));
+        }
+        steps.into_values().collect()
+    }
+
     fn data(&mut self) {
         let mut files: BTreeMap<String, Step> = BTreeMap::new();
         let (mut copies, mut manifests) = (Vec::new(), Vec::new());
         let (mut waiting, mut published, mut newest) = (false, true, None);
-        let mut expected: BTreeMap<String, ExpectedSize> = BTreeMap::new();
+        let mut expected = Needs::default();
         for backup in &self.source.backups {
             let Some(needs) = self.needs(backup) else { continue };
-            expected.extend(needs.objects.clone());
+            expected.join(&needs);
             if is_complete(&self.target.repository, &needs) && self.log_is_there(backup) {
                 let ready = self.manifests(backup, &mut copies, &mut manifests);
                 published &= ready;
@@ -239,13 +263,13 @@ impl Planner<'_> {
         let archives = [&self.source.repository, &self.target.repository]
             .map(|repository| repository.archives.get(name));
         let [Some(source), Some(target)] = archives else { return false };
-        start <= stop
-            && target.segments.contains_key(start)
-            && target.segments.contains_key(stop)
-            && source
-                .segments
-                .range(start.clone()..=stop.clone())
-                .all(|(name, _)| target.segments.contains_key(name))
+        let (Some(first), Some(last)) = (Place::parse(start), Place::parse(stop)) else {
+            return false;
+        };
+        first <= last
+            && target.contains(start)
+            && target.contains(stop)
+            && source.differing(Some(target), first, last).all(|(_, _, there)| there.is_some())
     }
 
     /// The manifests of a backup whose objects are there; says whether nothing is left to do.
@@ -259,12 +283,9 @@ impl Planner<'_> {
         let copy = format!("{key}.copy");
         let unreadable = matches!(self.target.needs.get(&backup.label), Some(Err(_)));
         let wanted = |key: &str| {
-            let found = self.source.repository.objects.get(key)?;
-            if unreadable {
-                let there = self.target.repository.objects.contains_key(key);
-                return Some(step(key, found, Proof::Size, there));
-            }
-            self.copy(key, found)
+            let found = self.source.repository.get(key)?;
+            let there = self.target.repository.contains(key);
+            (unreadable || !there).then(|| step(key, &found, Proof::InfoFile, there))
         };
         copies.extend(wanted(&copy));
         let main = wanted(&key);
@@ -275,24 +296,20 @@ impl Planner<'_> {
 
     /// The objects of a listed backup's directory. A file that fits the manifest is never replaced,
     /// and one that does not fit is never copied: the primary may be the damaged side.
-    fn files(
-        &self,
-        backup: &ListedBackup,
-        expected: &BTreeMap<String, ExpectedSize>,
-        files: &mut BTreeMap<String, Step>,
-    ) {
+    fn files(&self, backup: &ListedBackup, expected: &Needs, files: &mut BTreeMap<String, Step>) {
         let from = format!("backup/{}/{}/", self.stanza, backup.label);
-        let below = self.source.repository.objects.range(from.clone()..);
-        for (key, found) in below.take_while(|(key, _)| key.starts_with(&from)) {
+        for (key, found) in self.source.repository.others_below(&from) {
             if !matches!(keys::role(self.stanza, key), Role::Data { .. }) {
                 continue;
             }
-            let there = self.target.repository.objects.get(key);
-            let step = match expected.get(key) {
+            let there = self.target.repository.get(key);
+            let step = match expected.objects.get(key) {
                 Some(size) if !size.fits(found.size_bytes) => None,
                 Some(size) => {
                     let wrong = there.is_some_and(|there| !size.fits(there.size_bytes));
-                    (there.is_none() || wrong).then(|| step(key, found, Proof::Size, wrong))
+                    let sums = expected.sums.get(key).cloned();
+                    let proof = sums.map_or(Proof::Size, Proof::Parts);
+                    (there.is_none() || wrong).then(|| step(key, found, proof, wrong))
                 }
                 None => self.copy(key, found),
             };
@@ -303,7 +320,7 @@ impl Planner<'_> {
     /// The snapshot of `backup.info`, when it says nothing that the copy cannot keep.
     fn catalogue(&mut self, newest: Option<DateTime<Utc>>) {
         let mut history = Vec::new();
-        for (key, found) in &self.source.repository.objects {
+        for (key, found) in self.source.repository.others() {
             if keys::role(self.stanza, key) == Role::BackupHistory {
                 history.extend(self.copy(key, found));
             }
@@ -337,17 +354,31 @@ impl Planner<'_> {
 
     /// A copy of what the target lacks. Nothing is replaced.
     fn copy(&self, key: &str, found: &Found) -> Option<Step> {
-        let absent = !self.target.repository.objects.contains_key(key);
+        let absent = !self.target.repository.contains(key);
         absent.then(|| step(key, found, Proof::Size, false))
     }
 
     /// A copy of a segment that the target lacks or has with wrong contents. The source's contents
     /// are proven before anything is replaced.
-    fn segment(&self, key: &str, found: &Found, proof: Proof) -> Option<Step> {
-        let there = self.target.repository.objects.get(key);
-        let wrong = there.is_some_and(|there| there.size_bytes != found.size_bytes)
-            || self.damaged.contains(key);
-        (there.is_none() || wrong).then(|| step(key, found, proof, wrong && there.is_some()))
+    fn segment(
+        &self,
+        log: &Archive,
+        there: Option<&Archive>,
+        place: Place,
+        segment: &Packed,
+    ) -> Option<(String, Step)> {
+        let there = there.and_then(|there| there.named_like(place, segment));
+        let differs = there.is_none_or(|there| there.size_bytes() != segment.size_bytes());
+        if !differs && self.damaged.is_empty() {
+            return None;
+        }
+        let key = log.key(place, segment);
+        if !differs && !self.damaged.contains(&key) {
+            return None;
+        }
+        let proof = Proof::Sha1 { sha1: segment.sha1(), codec: segment.codec() };
+        let step = step(&key, &segment.found(), proof, there.is_some());
+        Some((key, step))
     }
 }
 

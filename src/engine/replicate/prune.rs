@@ -6,7 +6,7 @@
 //! has published. The marker goes first, then files that no kept backup refers to, the log last.
 
 use crate::{
-    engine::catalog::{RegionCatalog, observe::Look, repository::Repository},
+    engine::catalog::{RegionCatalog, observe::Look, repository::Repository, segment::Place},
     layout::{BackupFormat, Role, backup::Needs, pgbackrest::keys::position},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -67,7 +67,7 @@ impl PrunePlan {
 /// by the primary's, whose files may be on their way.
 #[must_use]
 pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet<String> {
-    let labels = target.repository.objects.keys().filter_map(|key| match format.role(key) {
+    let labels = target.repository.others().filter_map(|(key, _)| match format.role(key) {
         Role::Data { label } | Role::Marker { label } => Some(label),
         Role::History { .. } | Role::Segment { .. } | Role::Other => None,
     });
@@ -119,7 +119,7 @@ pub fn plan(
     needed.extend(known.flat_map(|needs| needs.objects.keys().map(String::as_str)));
     let mut plan = PrunePlan::default();
     let labels: BTreeSet<&str> = over.iter().map(|backup| backup.label.as_str()).collect();
-    for key in target.repository.objects.keys() {
+    for (key, _) in target.repository.others() {
         match format.role(key) {
             Role::Marker { label } if labels.contains(label.as_str()) => {
                 plan.markers.push(key.clone());
@@ -183,8 +183,10 @@ fn unneeded_log(repository: &Repository, target: &Look, kept: &[&Expired]) -> Ve
     let mut unneeded = Vec::new();
     for (name, start) in first {
         let Some(archive) = repository.archives.get(&name) else { continue };
-        let before = archive.segments.iter().filter(|(n, _)| position(n) < position(start));
-        unneeded.extend(before.map(|(_, stored)| stored.key.clone()));
+        // A start that is no name keeps everything.
+        let start = Place::parse(start).map_or(0, |start| start.position);
+        let before = archive.iter().filter(|(place, _)| place.position < start);
+        unneeded.extend(before.map(|(place, segment)| archive.key(place, segment)));
     }
     unneeded
 }

@@ -4,13 +4,10 @@
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId},
     engine::{
-        catalog::{
-            observe::Reader,
-            repository::{Found, Repository},
-        },
+        catalog::{observe::Reader, repository::Repository},
         error::chain,
         manifest,
-        replicate::pass::Shared,
+        replicate::{execute::Recorder, pass::Shared},
         state::{
             State, StateError,
             damage::Damage,
@@ -23,7 +20,6 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,21 +33,6 @@ use tracing::warn;
 const PENDING_MAX: usize = 1024;
 /// Objects that wait when the state cannot be written; beyond that they are read again later.
 const PENDING_LOST: usize = 1 << 16;
-
-/// What is told of every object that was written.
-pub trait Recorder: Send + Sync + fmt::Debug {
-    /// `key`, below the repository's prefix, was written to the target of the lane `lane`, and this
-    /// is known of it. Called by the task that copies: it must not take long.
-    fn wrote(&self, lane: &str, key: &str, stored: &Stored);
-}
-
-/// Nobody wants to know.
-#[derive(Debug)]
-pub struct NoRecorder;
-
-impl Recorder for NoRecorder {
-    fn wrote(&self, _: &str, _: &str, _: &Stored) {}
-}
 
 /// Where the primary's objects lie.
 #[derive(Clone, Debug)]
@@ -197,7 +178,9 @@ impl Ledger {
             size_bytes: stored.size_bytes,
             crc64: stored.crc64,
             etag: stored.etag.clone(),
-            source_etag: source.and_then(|source| found(source, key)).and_then(|f| f.etag.clone()),
+            source_version: source
+                .and_then(|source| source.get(key))
+                .map(|found| format!("{:016x}", found.version)),
             written_at: now,
         });
         let records: Vec<Record> = records.collect();
@@ -269,11 +252,6 @@ impl Ledger {
     pub(super) fn is_recalled(&self) -> bool {
         self.recalled.load(Ordering::Relaxed)
     }
-}
-
-/// An object of a listing.
-pub(super) fn found<'a>(repository: &'a Repository, key: &str) -> Option<&'a Found> {
-    repository.objects.get(key)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,7 @@ use crate::{
             guard::{Facts, Guard, Listed},
             pass::{Replicator, Target},
             prune::{self, Expired, PrunePlan, Retention},
-            record::{Ledger, found},
+            record::Ledger,
         },
         state::{StateError, damage::PrimarySeen},
     },
@@ -139,7 +139,7 @@ fn facts(
     now: DateTime<Utc>,
 ) -> Result<Facts, StateError> {
     let repository = &observed.look.repository;
-    let size = |key: &String| found(repository, key).map_or(0, |found| found.size_bytes);
+    let size = |key: &String| repository.get(key).map_or(0, |found| found.size_bytes);
     let restorable = observed.catalog.backups.iter().filter(|backup| backup.range.is_some());
     let format = &ledger.place.format;
     let removed: BTreeSet<String> = plan

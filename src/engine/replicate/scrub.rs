@@ -284,7 +284,7 @@ impl Ledger {
                     size_bytes: seen.size_bytes,
                     crc64: seen.crc64,
                     etag: seen.etag.clone(),
-                    source_etag: record.and_then(|record| record.source_etag),
+                    source_version: record.and_then(|record| record.source_version),
                     written_at: now,
                 };
                 self.state.record(copy, &[record], now)?;

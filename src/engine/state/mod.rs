@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Version of the tables, in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE service (
@@ -32,11 +32,6 @@ const SCHEMA: &str = "
     CREATE TABLE fork (
         project TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL,
         PRIMARY KEY (project, name)
-    ) STRICT;
-    CREATE TABLE log_segment (
-        scope TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL, sha1 TEXT NOT NULL,
-        document TEXT NOT NULL, carry TEXT,
-        PRIMARY KEY (scope, key)
     ) STRICT;
     CREATE TABLE in_step (
         project TEXT NOT NULL, name TEXT NOT NULL, region TEXT NOT NULL,
@@ -54,6 +49,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (project, name, region, label)
     ) STRICT;
 ";
+
+/// Makes version 2 of version 1: what was learned of logs has another form, and is learned anew.
+const FROM_VERSION_1: &str = "DROP TABLE log_segment;";
 
 /// The state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -148,15 +146,16 @@ fn prepare(connection: &Connection, file: &Path) -> Result<(), StateError> {
     connection.pragma_update(None, "synchronous", "FULL").map_err(fault)?;
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
-    match version {
-        0 => connection
-            .execute_batch(&format!(
-                "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            ))
-            .map_err(fault),
-        SCHEMA_VERSION => Ok(()),
-        found => Err(StateError::Newer { file: file.to_owned(), found }),
-    }?;
+    let tables = match version {
+        0 => Some(format!("{SCHEMA} {}", logs::SCHEMA)),
+        1 => Some(format!("{FROM_VERSION_1} {}", logs::SCHEMA)),
+        SCHEMA_VERSION => None,
+        found => return Err(StateError::Newer { file: file.to_owned(), found }),
+    };
+    if let Some(tables) = tables {
+        let all = format!("BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+        connection.execute_batch(&all).map_err(fault)?;
+    }
     // Tables that were added later hold caches and notes: an older engine may ignore them.
     connection.execute_batch(records::SCHEMA).map_err(fault)?;
     connection.execute_batch(verified::SCHEMA).map_err(fault)?;
@@ -184,6 +183,28 @@ mod tests {
         assert!(matches!(second, StateError::InUse(_)), "{second}");
         drop(first);
         State::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn an_older_state_keeps_all_but_what_was_learned_of_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(State::open(dir.path()).unwrap());
+        let file = dir.path().join("state.sqlite");
+        let connection = Connection::open(&file).unwrap();
+        let back = "DROP TABLE log_carry; DROP TABLE log_segment; DROP TABLE log;
+            CREATE TABLE log_segment (scope TEXT NOT NULL, key TEXT NOT NULL) STRICT;
+            INSERT INTO log_segment VALUES ('s', 'k');
+            INSERT INTO service VALUES ('p', 's', '{}');
+            PRAGMA user_version = 1;";
+        connection.execute_batch(back).unwrap();
+        drop(connection);
+        for _ in 0..2 {
+            let state = State::open(dir.path()).unwrap();
+            let count = |sql| state.connection().query_row(sql, [], |row| row.get::<_, i64>(0));
+            assert_eq!(count("SELECT count(*) FROM service").unwrap(), 1);
+            assert_eq!(count("SELECT count(*) FROM log_segment").unwrap(), 0);
+            assert_eq!(count("PRAGMA user_version").unwrap(), SCHEMA_VERSION);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE IF NOT EXISTS record (
         copy INTEGER NOT NULL, part TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL,
-        crc64 INTEGER NOT NULL, etag TEXT, source_etag TEXT, written_us INTEGER NOT NULL,
+        crc64 INTEGER NOT NULL, etag TEXT, source_version TEXT, written_us INTEGER NOT NULL,
         PRIMARY KEY (copy, part, key)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS record_part (
@@ -44,8 +44,8 @@ pub struct Record {
     pub crc64: u64,
     /// Its tag in the copy's store, where that has any.
     pub etag: Option<String>,
-    /// The tag of the object that it was copied from, where that is known.
-    pub source_etag: Option<String>,
+    /// The version of the object that it was copied from, where that is known.
+    pub source_version: Option<String>,
     /// When its contents were proven while they were written or recorded.
     pub written_at: DateTime<Utc>,
 }
@@ -268,7 +268,7 @@ impl State {
 
 const RECORDING: &str = "recording what was written";
 const READING: &str = "reading what was written";
-const SELECT: &str = "SELECT part, key, size, crc64, etag, source_etag, written_us FROM record";
+const SELECT: &str = "SELECT part, key, size, crc64, etag, source_version, written_us FROM record";
 
 pub(super) fn fault(doing: &'static str) -> impl Fn(rusqlite::Error) -> StateError {
     move |source| StateError::Database { doing, source }
@@ -281,7 +281,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
         size_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
         crc64: row.get::<_, i64>(3)?.cast_unsigned(),
         etag: row.get(4)?,
-        source_etag: row.get(5)?,
+        source_version: row.get(5)?,
         written_at: DateTime::from_timestamp_micros(row.get(6)?).unwrap_or_default(),
     })
 }
@@ -300,7 +300,7 @@ fn insert(
         record.size_bytes.cast_signed(),
         record.crc64.cast_signed(),
         record.etag,
-        record.source_etag,
+        record.source_version,
         record.written_at.timestamp_micros()
     ];
     connection.prepare_cached(&sql)?.execute(values).map(drop)
@@ -342,7 +342,7 @@ pub(crate) mod tests {
             size_bytes: 7,
             crc64,
             etag: Some("e".to_owned()),
-            source_etag: None,
+            source_version: None,
             written_at: DateTime::UNIX_EPOCH,
         }
     }

@@ -21,13 +21,14 @@ use crate::{
         catalog::{
             build::{self, Evidence},
             files::read_small,
-            index::{IndexedRun, Learned},
+            index::IndexedRun,
+            learned::{LogMemory, NoMemory},
             listing::Extent,
-            observe::{LogMemory, Look, Reader},
-            repository::{Found, Repository},
+            observe::{Look, Reader},
         },
         config::Settings,
-        stretches::{PartHasher, difference},
+        parts::PartHasher,
+        stretches::difference,
         verify::{records::Recorded, resume::Resume, tap::Tap},
     },
     layout::{
@@ -128,17 +129,6 @@ pub fn copies(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<Copy>, 
     Ok(copies)
 }
 
-/// Nothing that an engine has learned counts here.
-#[derive(Debug)]
-struct Nothing;
-
-impl LogMemory for Nothing {
-    fn recall(&self, _: &str) -> Vec<Learned> {
-        Vec::new()
-    }
-    fn keep(&self, _: &str, _: &Learned) {}
-}
-
 /// Verifies a copy. A deep verification leaves out what `resume` knows to be proven.
 ///
 /// # Errors
@@ -156,7 +146,7 @@ pub async fn verify(
     let look = match depth {
         Depth::Fast => {
             let store = copy.store.clone();
-            let mut reader = Reader::new(store, place, String::new(), Arc::new(Nothing));
+            let mut reader = Reader::new(store, place, String::new(), Arc::new(NoMemory));
             let look = reader.look(Extent::Everything).await?;
             report.faults.extend(by_listing(&look));
             look
@@ -189,7 +179,8 @@ async fn deep(
 ) -> Result<Look, StoreError> {
     let memory: Arc<dyn LogMemory> = match resume {
         Some(resume) => resume.memory(),
-        None => Arc::new(Nothing),
+        // Nothing that an engine has learned counts here.
+        None => Arc::new(NoMemory),
     };
     let scope = format!("{} {}", copy.region, copy.place.prefix);
     let mut reader = Reader::new(tap.clone(), copy.place.clone(), scope, memory);
@@ -222,7 +213,7 @@ fn by_listing(look: &Look) -> Vec<String> {
     for backup in &look.backups {
         let archive = look.archive_of(backup);
         for name in [&backup.archive_start, &backup.archive_stop] {
-            if archive.is_none_or(|archive| !archive.segments.contains_key(name)) {
+            if archive.is_none_or(|archive| !archive.contains(name)) {
                 faults.push(format!("backup {}: WAL segment {name} is missing", backup.label));
             }
         }
@@ -233,13 +224,14 @@ fn by_listing(look: &Look) -> Vec<String> {
 
 /// The segments whose contents have the SHA-1 of their names, with their sizes.
 fn proven_segments(runs: &BTreeMap<String, Arc<IndexedRun>>) -> BTreeMap<String, u64> {
-    let proven = runs.values().flat_map(|run| run.run.segments.iter().take(run.indexes.len()));
-    proven.map(|(_, stored)| (stored.key.clone(), stored.found.size_bytes)).collect()
-}
-
-/// An object of a listing.
-fn found<'a>(repository: &'a Repository, key: &str) -> Option<&'a Found> {
-    repository.objects.get(key)
+    let proven = runs.values().flat_map(|run| {
+        let archive = &run.run.archive;
+        (0..run.len()).filter_map(move |at| {
+            let (place, segment) = run.run.packed(at)?;
+            Some((archive.key(place, segment), segment.size_bytes()))
+        })
+    });
+    proven.collect()
 }
 
 /// Compares stored files with the checksums of the manifests.
@@ -284,8 +276,8 @@ impl Sums<'_> {
     ) -> Result<(), StoreError> {
         report.without_sum += files.iter().filter(|file| file.sha1.is_none()).count() as u64;
         let stretches = files.iter().filter(|file| file.sha1.is_some()).map(|f| f.size_bytes).sum();
-        let version = found(&self.look.repository, key);
-        if self.resume.is_some_and(|resume| resume.is_proven(self.copy, key, version)) {
+        let there = self.look.repository.get(key);
+        if self.resume.is_some_and(|resume| resume.is_proven(self.copy, key, there)) {
             self.proven.insert(key.to_owned(), stretches);
             return Ok(());
         }
@@ -296,7 +288,7 @@ impl Sums<'_> {
             Err(StoreError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut hasher = PartHasher::new(files);
+        let mut hasher = PartHasher::new(files.iter().map(|file| (file.offset, file.size_bytes)));
         while let Some(piece) = body.try_next().await? {
             hasher.take(&piece);
         }
@@ -310,10 +302,10 @@ impl Sums<'_> {
             return Ok(());
         }
         self.proven.insert(key.to_owned(), stretches);
-        if let (Some(resume), Some(there)) = (self.resume, version)
+        if let (Some(resume), Some(there)) = (self.resume, there)
             && self.recorded.allows(key, self.tap.sum(&full))
         {
-            resume.note(self.copy, key, there);
+            resume.note(self.copy, key, &there);
         }
         Ok(())
     }

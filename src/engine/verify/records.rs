@@ -2,10 +2,11 @@
 
 use crate::{
     engine::{
-        catalog::repository::{Found, Repository},
+        catalog::{repository::Repository, segment::Found},
         manifest::{self, Manifest},
+        replicate::keep::has_tag,
         state::records::Record,
-        verify::{Copy, CopyReport, found, report::TOLD_MAX, resume::Resume, tap::Sum, tap::Tap},
+        verify::{Copy, CopyReport, report::TOLD_MAX, resume::Resume, tap::Sum, tap::Tap},
     },
     layout::BackupPlace,
     store::{BlobStore, StoreError, key::Key},
@@ -46,15 +47,14 @@ impl Recorded {
         let tags_tell = copy.store.local_root().is_none();
         let (mut missing, mut replaced) = (Vec::new(), Vec::new());
         for (key, (record, at)) in &self.0 {
-            let Some(there) = found(listed, key) else {
+            let Some(there) = listed.get(key) else {
                 missing.push(key);
                 continue;
             };
-            let tags = there.etag.as_ref().zip(record.etag.as_ref());
-            if there.size_bytes != record.size_bytes && !self.is_newer(copy, key, there, *at) {
+            if there.size_bytes != record.size_bytes && !is_newer(copy, key, &there, *at) {
                 let (is, not) = (there.size_bytes, record.size_bytes);
                 report.faults.push(format!("{key} has {is} bytes, not {not} as recorded"));
-            } else if tags_tell && tags.is_some_and(|(now, then)| now != then) {
+            } else if tags_tell && !has_tag(&there, record) {
                 replaced.push(key);
             }
         }
@@ -102,7 +102,7 @@ impl Recorded {
         report: &mut CopyReport,
     ) -> Result<(), StoreError> {
         for (key, (record, at)) in &self.0 {
-            let there = found(listed, key);
+            let there = listed.get(key);
             let (Some(there), Ok(full)) = (there, copy.place.prefix.join(key)) else { continue };
             let is_proven = |resume: &Resume| resume.is_proven(copy, key, Some(there));
             let known = tap.sum(&full).is_none()
@@ -118,9 +118,9 @@ impl Recorded {
             if agrees(record, sum) {
                 proven.entry(key.clone()).or_insert(record.size_bytes);
                 if let Some(resume) = resume.filter(|_| !report.is_faulty(key)) {
-                    resume.note(copy, key, there);
+                    resume.note(copy, key, &there);
                 }
-            } else if self.is_newer(copy, key, there, *at) {
+            } else if is_newer(copy, key, &there, *at) {
                 report.notes.push(format!("{key} has been written since it was recorded"));
             } else if !report.is_faulty(key) {
                 let (is, not) = (sum.crc64, record.crc64);
@@ -137,11 +137,11 @@ impl Recorded {
         let record = self.0.get(key).map(|(record, _)| record);
         record.zip(sum).is_none_or(|(record, sum)| agrees(record, sum))
     }
+}
 
-    /// Whether an object that is replaced in the course of things was so after its record.
-    fn is_newer(&self, copy: &Copy, key: &str, there: &Found, at: DateTime<Utc>) -> bool {
-        manifest::is_mutable(&copy.place.format, key) && there.modified_at >= at
-    }
+/// Whether an object that is replaced in the course of things was so after its record.
+fn is_newer(copy: &Copy, key: &str, there: &Found, at: DateTime<Utc>) -> bool {
+    manifest::is_mutable(&copy.place.format, key) && there.modified_at >= at
 }
 
 fn agrees(record: &Record, sum: Sum) -> bool {

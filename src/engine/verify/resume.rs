@@ -5,7 +5,7 @@
 
 use crate::{
     engine::{
-        catalog::{index::version, observe::LogMemory, repository::Found},
+        catalog::{learned::LogMemory, segment::Found},
         state::{State, StateError, records::CopyNumber},
         verify::Copy,
     },
@@ -61,9 +61,10 @@ impl Resume {
     }
 
     /// Whether this very object was proven before.
-    pub(super) fn is_proven(&self, copy: &Copy, key: &str, there: Option<&Found>) -> bool {
+    pub(super) fn is_proven(&self, copy: &Copy, key: &str, there: Option<Found>) -> bool {
         let Some(there) = there else { return false };
-        let known = self.number(copy).and_then(|n| self.state.is_verified(n, key, &version(there)));
+        let known =
+            self.number(copy).and_then(|n| self.state.is_verified(n, key, &version(&there)));
         known.unwrap_or_else(|error| {
             warn!(key, %error, "what was proven is not known; it is read again");
             false
@@ -94,4 +95,8 @@ impl Resume {
         let prefix: &Key = &copy.place.prefix;
         self.state.copy(&copy.service, &copy.region, prefix.as_str())
     }
+}
+
+fn version(found: &Found) -> String {
+    format!("{:016x}", found.version)
 }

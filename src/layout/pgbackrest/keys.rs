@@ -83,6 +83,19 @@ pub fn archive_info(stanza: &str) -> String {
     format!("archive/{stanza}/archive.info")
 }
 
+/// Key below which the log of one cluster, such as `15-1`, is kept.
+#[must_use]
+pub fn archive_directory(stanza: &str, archive: &str) -> String {
+    format!("archive/{stanza}/{archive}")
+}
+
+/// Key of a segment below the directory of its log.
+#[must_use]
+pub fn segment_key(directory: &str, name: &str, sha1: &str, codec: Codec) -> String {
+    let high = name.get(..16).unwrap_or(name);
+    format!("{directory}/{high}/{name}-{sha1}{}", extension(codec))
+}
+
 /// Key of a backup's manifest.
 #[must_use]
 pub fn manifest(stanza: &str, label: &str) -> String {
@@ -161,6 +174,18 @@ pub fn codec(extension: &str) -> Option<Codec> {
     }
 }
 
+/// The file extension of a compression.
+#[must_use]
+pub fn extension(codec: Codec) -> &'static str {
+    match codec {
+        Codec::None => "",
+        Codec::Gz => ".gz",
+        Codec::Lz4 => ".lz4",
+        Codec::Zst => ".zst",
+        Codec::Bz2 => ".bz2",
+    }
+}
+
 /// `20261123-075157F`, or with `_20261123-075238I` or `D` behind it.
 fn is_label(text: &str) -> bool {
     let stamp = |part: &str, kinds: &[u8]| {
@@ -204,6 +229,12 @@ mod tests {
             }
         );
         assert_eq!(role("other", &wal), Role::Other);
+        let directory = archive_directory("main", "15-1");
+        let name = "000000010000000000000001";
+        assert_eq!(segment_key(&directory, name, sha1, Codec::Zst), wal);
+        for known in [Codec::None, Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2] {
+            assert_eq!(codec(extension(known)), Some(known));
+        }
         let label = "20261123-075157F_20261123-075238I";
         for (key, expect) in [
             ("archive/main/archive.info.copy".to_owned(), Role::ArchiveInfo),

@@ -1,10 +1,14 @@
 //! `backup.manifest`: the objects that a backup needs.
 
-use crate::layout::{
-    backup::{ExpectedSize, LogPlace, Needs},
-    pgbackrest::info_file::{self, InfoFileError},
+use crate::{
+    domain::hex,
+    layout::{
+        backup::{ExpectedSize, LogPlace, Needs, PartSum},
+        pgbackrest::info_file::{self, InfoFileError},
+    },
 };
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A file of a backup as its repository stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +32,12 @@ pub struct StoredFile {
 pub fn needs(stanza: &str, label: &str, bytes: &[u8]) -> Result<Needs, InfoFileError> {
     let parsed = parse(stanza, label, bytes)?;
     let mut needs = Needs { log: parsed.log, ..Needs::default() };
+    let mut sums: BTreeMap<String, Vec<PartSum>> = BTreeMap::new();
     for file in parsed.files {
+        if let Some(sha1) = file.sha1.as_deref().and_then(hex::bytes) {
+            let sum = PartSum { offset: file.offset, size_bytes: file.size_bytes, sha1 };
+            sums.entry(file.key.clone()).or_default().push(sum);
+        }
         if !file.bundled {
             needs.objects.insert(file.key, ExpectedSize::Exactly(file.size_bytes));
             continue;
@@ -38,6 +47,10 @@ pub fn needs(stanza: &str, label: &str, bytes: &[u8]) -> Result<Needs, InfoFileE
         if let ExpectedSize::AtLeast(size) = known {
             *size = end.max(*size);
         }
+    }
+    for (key, mut parts) in sums {
+        parts.sort_by_key(|part| part.offset);
+        needs.sums.insert(key, parts.into());
     }
     Ok(needs)
 }

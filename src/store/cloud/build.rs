@@ -8,6 +8,7 @@ use crate::{
             call::{Connector, Signer},
             credentials::{Profile, aws_keys, named},
             erase::Eraser,
+            gate::Gate,
         },
         config::{Addressing, Environment, SettingsError, StoreOptions},
         key::Key,
@@ -31,6 +32,8 @@ use url::Url;
 
 /// Memory for what is being written to one store, in MiB.
 const UPLOAD_MEMORY_MIB: u64 = 128;
+/// Requests to one store at the same time, unless the settings say otherwise.
+pub(in crate::store) const REQUESTS_MAX: usize = 64;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nothing may come. There is no limit for the whole of an answer: large objects take long.
@@ -59,11 +62,12 @@ pub fn open(
     clock: Arc<dyn Clock>,
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
+    let gate = Arc::new(Gate::new(options.requests_max.unwrap_or(REQUESTS_MAX), clock.clone()));
     let (client, eraser, scheme) = match bucket.cloud {
-        Cloud::S3 => (s3(&bucket, options, environment)?, None, "s3"),
-        Cloud::Gcs => (gcs(&bucket, options, environment)?, None, "gs"),
+        Cloud::S3 => (s3(&bucket, options, environment, gate)?, None, "s3"),
+        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, "gs"),
         Cloud::Azure => {
-            let (client, eraser) = azure(&bucket, options, environment)?;
+            let (client, eraser) = azure(&bucket, options, environment, gate)?;
             (client, Some(eraser), "az")
         }
     };
@@ -88,6 +92,7 @@ fn s3(
     bucket: &Bucket,
     options: &StoreOptions,
     environment: Environment<'_>,
+    gate: Arc<Gate>,
 ) -> Result<Box<dyn ObjectStore>, SettingsError> {
     let profile = Profile::read(options, environment)?;
     let region = options.region.clone();
@@ -114,7 +119,7 @@ fn s3(
         }
     };
     let encrypted = host.starts_with("https:");
-    let connector = connector(&host);
+    let connector = connector(&host, gate);
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&region)
@@ -122,7 +127,7 @@ fn s3(
         .with_virtual_hosted_style_request(virtual_host)
         .with_checksum_algorithm(Checksum::CRC64NVME)
         // TLS and the checksum guard the contents; hashing them for the signature costs more.
-        .with_unsigned_payload(encrypted)
+        .with_unsigned_payload(encrypted || options.unsigned_payload)
         .with_disable_bulk_delete(true)
         .with_skip_signature(options.anonymous)
         .with_client_options(client_options(options)?)
@@ -175,10 +180,11 @@ fn gcs(
     bucket: &Bucket,
     options: &StoreOptions,
     environment: Environment<'_>,
+    gate: Arc<Gate>,
 ) -> Result<Box<dyn ObjectStore>, SettingsError> {
     let endpoint = endpoint(options)?.map(|url| url.as_str().trim_end_matches('/').to_owned());
     let host = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".to_owned());
-    let connector = connector(&host);
+    let connector = connector(&host, gate);
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&bucket.name)
         .with_base_url(&host)
@@ -210,6 +216,7 @@ fn azure(
     bucket: &Bucket,
     options: &StoreOptions,
     environment: Environment<'_>,
+    gate: Arc<Gate>,
 ) -> Result<(Box<dyn ObjectStore>, Eraser), SettingsError> {
     let account = bucket.account.clone().or_else(|| options.account.clone());
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT"));
@@ -221,7 +228,7 @@ fn azure(
     };
     let endpoint = endpoint(options)?.map(|url| url.as_str().trim_end_matches('/').to_owned());
     let host = endpoint.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
-    let connector = connector(&host);
+    let connector = connector(&host, gate);
     let mut builder = MicrosoftAzureBuilder::new()
         .with_account(&account)
         .with_container_name(&bucket.name)
@@ -295,10 +302,10 @@ fn unusable(remedy: &str) -> SettingsError {
     SettingsError::new("store", format!("the credentials of the store cannot be used; {remedy}"))
 }
 
-fn connector(host: &str) -> Connector {
+fn connector(host: &str, gate: Arc<Gate>) -> Connector {
     let url = Url::parse(host).ok();
     let authority = url.map(|url| url.authority().to_owned()).unwrap_or_default();
-    Connector { authority, signer: Arc::new(OnceLock::new()) }
+    Connector { authority, signer: Arc::new(OnceLock::new()), gate }
 }
 
 fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {

@@ -5,8 +5,10 @@
 //! our calls runs with a [`Call`] as its task-local value, and a layer around the HTTP client
 //! 1. adds the call's headers to requests that go to the store (and to nobody else, such as the
 //!    server that gives credentials), signing anew where the signature covers them,
-//! 2. notes the headers of the answer, or what an error answer says.
+//! 2. waits for the store's gate, and tells it how the store has answered,
+//! 3. notes the headers of the answer, or what an error answer says.
 
+use crate::store::cloud::gate::Gate;
 use async_trait::async_trait;
 use http::{
     HeaderMap, StatusCode,
@@ -133,6 +135,8 @@ pub(super) struct Connector {
     /// Host and port of the store.
     pub(super) authority: String,
     pub(super) signer: Arc<OnceLock<Signer>>,
+    /// How many requests the store gets at the same time.
+    pub(super) gate: Arc<Gate>,
 }
 
 impl HttpConnector for Connector {
@@ -154,8 +158,15 @@ impl HttpService for Layer {
         let to_store = request.uri().authority().is_some_and(|authority| {
             authority.as_str().eq_ignore_ascii_case(&self.connector.authority)
         });
-        let call = CALL.try_with(Arc::clone).ok().filter(|_| to_store);
-        let Some(call) = call else { return self.client.execute(request).await };
+        if !to_store {
+            return self.client.execute(request).await;
+        }
+        let _turn = self.connector.gate.enter().await;
+        let Ok(call) = CALL.try_with(Arc::clone) else {
+            let response = self.client.execute(request).await?;
+            self.connector.gate.answered(response.status());
+            return Ok(response);
+        };
         if !call.add.is_empty() {
             request.headers_mut().extend(call.add.clone());
             if let Some(signer) = self.connector.signer.get() {
@@ -165,6 +176,7 @@ impl HttpService for Layer {
         }
         call.lock().requests += 1;
         let response = self.client.execute(request).await?;
+        self.connector.gate.answered(response.status());
         if !response.status().is_client_error() && !response.status().is_server_error() {
             let mut notes = call.lock();
             (notes.headers, notes.refusal) = (response.headers().clone(), None);

@@ -5,11 +5,13 @@ mod call;
 mod credentials;
 mod erase;
 mod fault;
+mod gate;
 mod metadata;
 mod parts;
 mod sums;
 mod upload;
 
+pub(super) use build::REQUESTS_MAX;
 pub use build::{Bucket, open};
 
 use crate::{
@@ -161,9 +163,10 @@ impl BlobStore for CloudStore {
         Ok(read?.1)
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
         let read = self.read("looking at", key, Self::head_options(), HeaderMap::new()).await;
-        Ok(metadata::from_attributes(self.shared.cloud, &read?.0.attributes))
+        let (got, meta, _) = read?;
+        Ok((meta, metadata::from_attributes(self.shared.cloud, &got.attributes)))
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

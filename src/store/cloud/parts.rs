@@ -3,7 +3,7 @@
 //! 1. Where the key must be free, look first: nobody waits for hours to hear that it is taken.
 //! 2. Begin the upload; from here on, every way out but success ends it, so that no parts are left
 //!    that cost money and that no listing shows.
-//! 3. Take memory for a part, fill it, send it. Several parts are on their way at the same time.
+//! 3. Fill a part, take memory for it, send it. Several parts are on their way at the same time.
 //! 4. Complete the upload under the condition. When that fails, its outcome is unknown: look.
 //! 5. Prove the whole.
 
@@ -19,6 +19,7 @@ use crate::store::{
     config::{ConditionalWrites, ProofChoice},
     key::Key,
     proof::{Checksum, Proof},
+    transfer::part_bytes,
 };
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, header::IF_NONE_MATCH};
@@ -29,19 +30,10 @@ use object_store::{
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Smallest part but the last, in bytes. S3 demands 5 MiB.
-const PART_BYTES_MIN: u64 = 8 << 20;
-/// Most parts of S3 and Google. Azure takes 50,000.
-const PARTS_MAX: u64 = 10_000;
 /// Parts of one object that are on their way at the same time.
 const PARTS_AT_ONCE: usize = 8;
 
 const GENERATION_MATCH: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
-
-/// The size of the parts of an object: a multiple of 1 MiB, so that it fits with few enough.
-fn part_bytes(size_bytes: u64) -> u64 {
-    size_bytes.div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(PART_BYTES_MIN)
-}
 
 /// An upload that is ended when it is dropped without being completed.
 struct Open {
@@ -139,8 +131,9 @@ impl CloudStore {
         let mut left = size_bytes;
         while left > 0 {
             let wanted = part_bytes(size_bytes).min(left);
-            let memory = self.shared.memory.take(wanted).await;
             let pieces = body.take(usize::try_from(wanted).unwrap_or(usize::MAX)).await?;
+            // Only now: whoever holds memory must not wait for a body, which may wait for memory.
+            let memory = self.shared.memory.take(wanted).await;
             let (sums, pieces) = self.sums(pieces).await;
             if sums.bytes as u64 != wanted {
                 return Err(self.wrong_size(key, size_bytes));
@@ -253,22 +246,5 @@ impl PartRetries for PartPolicy {
         }
         shared.clock.sleep(shared.retries.pause(failures)).await;
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_few_enough_and_not_too_small() {
-        assert_eq!(part_bytes(17 << 20), PART_BYTES_MIN);
-        for size in [80_000 << 20, (80_000 << 20) + 1, 5 << 40] {
-            let part = part_bytes(size);
-            assert!(
-                size.div_ceil(part) <= PARTS_MAX && part.is_multiple_of(1 << 20),
-                "{size}: {part}"
-            );
-        }
     }
 }

@@ -12,15 +12,13 @@ use crate::store::{
     config::{ConditionalWrites, ProofChoice},
     key::Key,
     proof::{Proof, holds},
+    transfer::WHOLE_BYTES_MAX,
     wrap::retry::settle,
 };
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::HeaderMap;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
-
-/// Largest object that is written in one request, in bytes. Such an object is held in memory.
-pub(super) const WHOLE_BYTES_MAX: u64 = 16 << 20;
 
 /// A body that is taken in pieces of exact sizes.
 pub(super) struct Gatherer {
@@ -112,8 +110,9 @@ impl CloudStore {
         mut body: Gatherer,
     ) -> Result<Stored, StoreError> {
         let Writing { key, size_bytes, .. } = writing;
-        let _memory = self.shared.memory.take(size_bytes).await;
         let pieces = body.take(usize::try_from(size_bytes).unwrap_or(usize::MAX)).await?;
+        // Only now: whoever holds memory must not wait for a body, which may wait for memory.
+        let _memory = self.shared.memory.take(size_bytes).await;
         let (sums, pieces) = self.sums(pieces).await;
         if sums.bytes as u64 != size_bytes || !body.has_ended().await? {
             return Err(self.wrong_size(key, size_bytes));

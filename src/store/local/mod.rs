@@ -16,20 +16,20 @@ use crate::store::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use rustix::fs::FlockOperation;
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek},
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::sync::OnceCell;
-use tokio_util::io::ReaderStream;
 
 const STAGING: &str = ".btar-staging";
-const PIECE_BYTES: usize = 1 << 20;
+/// What is read at once. A small file is one trip to another thread.
+const PIECE_BYTES: u64 = 4 << 20;
 /// Objects that a listing reads ahead, in batches of this many.
 const LISTED_AT_ONCE: usize = 256;
 
@@ -44,6 +44,7 @@ struct Shared {
     root: PathBuf,
     name: String,
     sidecars: Sidecars,
+    reads_back: bool,
     dirs: sync::DirSync,
     prepared: OnceCell<()>,
 }
@@ -69,7 +70,19 @@ impl LocalStore {
     pub fn with_sidecars(root: PathBuf, sidecars: Sidecars) -> Self {
         let name = format!("file://{}", root.display());
         let (dirs, prepared) = (sync::DirSync::default(), OnceCell::new());
-        Self { shared: Arc::new(Shared { root, name, sidecars, dirs, prepared }) }
+        let reads_back = false;
+        Self { shared: Arc::new(Shared { root, name, sidecars, reads_back, dirs, prepared }) }
+    }
+
+    /// The same, reading back what it has written or not. Not for one that is in use already.
+    #[must_use]
+    pub fn reading_back(self, reads_back: bool) -> Self {
+        let Shared { root, sidecars, .. } = &*self.shared;
+        let mut store = Self::with_sidecars(root.clone(), *sidecars);
+        if let Some(shared) = Arc::get_mut(&mut store.shared) {
+            shared.reads_back = reads_back;
+        }
+        store
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -183,18 +196,26 @@ impl BlobStore for LocalStore {
         Ok(walk::describe(key.clone(), &meta))
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
-        Ok(self.open("looking at", key).await?.2)
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
+        let (_, meta, user_metadata) = self.open("looking at", key).await?;
+        Ok((meta, user_metadata))
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         let (file, meta, user_metadata) = self.open("reading", key).await?;
-        let (store, name) = (self.clone(), key.clone());
-        let file = tokio::fs::File::from_std(file);
-        let body = ReaderStream::with_capacity(file, PIECE_BYTES)
-            .map_err(move |error| store.fault("reading", &name, error))
-            .boxed();
-        Ok(Object { meta, user_metadata, body })
+        let state = (self.clone(), key.clone(), Arc::new(file), 0);
+        let size = meta.size_bytes;
+        let body = stream::try_unfold(state, move |(store, key, file, at)| async move {
+            if at >= size {
+                return Ok(None);
+            }
+            let (reading, most) = (file.clone(), PIECE_BYTES.min(size - at));
+            let read = stage::blocking(move || read_piece(&reading, at, most)).await;
+            let piece = read.map_err(|error| store.fault("reading", &key, error))?;
+            let at = at + piece.len() as u64;
+            Ok((!piece.is_empty()).then_some((piece, (store, key, file, at))))
+        });
+        Ok(Object { meta, user_metadata, body: body.boxed() })
     }
 
     async fn get_range(
@@ -206,14 +227,13 @@ impl BlobStore for LocalStore {
         if range.start > range.end || range.end > meta.size_bytes {
             return Err(outside(self.name(), key, &range, meta.size_bytes));
         }
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let read = stage::blocking(move || {
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, range.start)?;
-            Ok(bytes)
+        let length = range.end - range.start;
+        let read = stage::blocking(move || match read_piece(&file, range.start, length)? {
+            bytes if bytes.len() as u64 == length => Ok(bytes),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
         });
         let bytes = read.await.map_err(|error| self.fault("reading", key, error))?;
-        Ok((meta, bytes.into()))
+        Ok((meta, bytes))
     }
 
     async fn write(
@@ -244,7 +264,8 @@ impl BlobStore for LocalStore {
         let (store, condition) = (self.clone(), condition.clone());
         let placing = move || store.place(&staged, beside.as_ref(), &path, &condition);
         let etag = Some(stage::blocking(placing).await.map_err(fault)?);
-        Ok(Stored { size_bytes: contents.size_bytes, etag, crc64, proof: Proof::Synced })
+        let proof = if self.shared.reads_back { Proof::ReadBack } else { Proof::Synced };
+        Ok(Stored { size_bytes: contents.size_bytes, etag, crc64, proof })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -334,6 +355,14 @@ impl LocalStore {
         // Whoever does not listen any more does not miss it.
         drop(give.blocking_send(batch));
     }
+}
+
+/// At most `most` bytes from `at` on; fewer when the file ends. The buffer is not cleared first.
+fn read_piece(mut file: &fs::File, at: u64, most: u64) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(usize::try_from(most).map_err(io::Error::other)?);
+    file.seek(io::SeekFrom::Start(at))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
 }
 
 /// A range that does not lie within the object.

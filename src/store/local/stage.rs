@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +19,8 @@ use std::{
 
 /// What is gathered before the file is touched: a small file is one trip to another thread.
 const GATHERED_BYTES: usize = 4 << 20;
+/// What is read back at once: little enough for a processor's cache.
+const READ_BACK_BYTES: usize = 256 << 10;
 /// A staged file that nobody has written to for so long was left by a process that died.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -59,6 +61,22 @@ impl Staged {
 
     fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
         pieces.iter().try_for_each(|piece| self.file.write_all(piece))
+    }
+
+    /// Reads what was written, and compares it.
+    fn compare(&self, crc64: u64) -> io::Result<()> {
+        let (mut file, mut buffer) = (fs::File::open(&self.path)?, vec![0; READ_BACK_BYTES]);
+        let mut sum = Crc64::new();
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => sum.update(&buffer[..read]),
+            }
+        }
+        if sum.finish() == crc64 {
+            return Ok(());
+        }
+        Err(io::Error::other("what was read back is not what was written"))
     }
 
     /// Gives the file its key, when the condition holds.
@@ -132,6 +150,11 @@ pub(super) async fn stage(
         if end || held >= GATHERED_BYTES {
             let (pieces, root) = (std::mem::take(&mut gathered), store.shared.root.clone());
             let (taken, sum_before) = (staged.take(), sum);
+            let end = match (end, store.shared.reads_back) {
+                (false, _) => End::NotYet,
+                (true, false) => End::Sync,
+                (true, true) => End::SyncAndReadBack,
+            };
             let work = move || write_pieces(&root, taken, &pieces, sum_before, end);
             let (file, sum_now) = blocking(work).await.map_err(fault)?;
             (staged, sum, held) = (Some(file), sum_now, 0);
@@ -143,12 +166,20 @@ pub(super) async fn stage(
     }
 }
 
+/// What is done after pieces were written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotYet,
+    Sync,
+    SyncAndReadBack,
+}
+
 fn write_pieces(
     root: &Path,
     staged: Option<Staged>,
     pieces: &[Bytes],
     mut sum: Crc64,
-    end: bool,
+    end: End,
 ) -> io::Result<(Staged, Crc64)> {
     let mut staged = match staged {
         Some(staged) => staged,
@@ -156,8 +187,11 @@ fn write_pieces(
     };
     staged.write(pieces)?;
     pieces.iter().for_each(|piece| sum.update(piece));
-    if end {
+    if end != End::NotYet {
         staged.file.sync_data()?;
+    }
+    if end == End::SyncAndReadBack {
+        staged.compare(sum.finish())?;
     }
     Ok((staged, sum))
 }

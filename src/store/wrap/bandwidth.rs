@@ -98,8 +98,8 @@ impl BlobStore for SlowedStore {
         self.inner.head(key).await
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
-        self.inner.user_metadata(key).await
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
+        self.inner.describe(key).await
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

@@ -49,6 +49,10 @@ pub enum Fault {
     EndEarly(u64),
     /// One bit of the byte at this place is read wrong.
     Flip(u64),
+    /// What is written does not fit any more after so many bytes.
+    Full(u64),
+    /// It is not allowed (any more).
+    Denied,
 }
 
 type Decide = dyn Fn(&Call) -> Fault + Send + Sync;
@@ -99,6 +103,10 @@ impl FaultyStore {
         let fault = self.fault(operation, key);
         match fault {
             Fault::Before => Err(self.error(key)),
+            Fault::Denied => {
+                let (store, why) = (self.name().to_owned(), "told to refuse".to_owned());
+                Err(StoreError::Denied { store, key: key.clone(), why })
+            }
             Fault::Stall(period) => {
                 self.clock.sleep(period).await;
                 Ok(fault)
@@ -107,7 +115,8 @@ impl FaultyStore {
             | Fault::After
             | Fault::BreakOff(_)
             | Fault::EndEarly(_)
-            | Fault::Flip(_) => Ok(fault),
+            | Fault::Flip(_)
+            | Fault::Full(_) => Ok(fault),
         }
     }
 
@@ -125,7 +134,7 @@ impl FaultyStore {
             at += piece.len() as u64;
             Ok(match fault {
                 Fault::Flip(place) => flip(piece, begin, place),
-                Fault::BreakOff(end) | Fault::EndEarly(end) if at > end => {
+                Fault::BreakOff(end) | Fault::EndEarly(end) | Fault::Full(end) if at > end => {
                     let keep = usize::try_from(end.saturating_sub(begin)).unwrap_or(0);
                     piece.slice(..keep.min(piece.len()))
                 }
@@ -134,7 +143,9 @@ impl FaultyStore {
                 | Fault::After
                 | Fault::Stall(_)
                 | Fault::BreakOff(_)
-                | Fault::EndEarly(_) => piece,
+                | Fault::EndEarly(_)
+                | Fault::Full(_)
+                | Fault::Denied => piece,
             })
         });
         match fault {
@@ -142,12 +153,17 @@ impl FaultyStore {
                 let error = stream::once(async move { Err(store.error(&key)) });
                 spoiled.chain(error).boxed()
             }
+            Fault::Full(_) => {
+                let full = StoreError::NoSpace { store: store.name().to_owned(), key };
+                spoiled.chain(stream::once(async { Err(full) })).boxed()
+            }
             Fault::None
             | Fault::Before
             | Fault::After
             | Fault::Stall(_)
             | Fault::EndEarly(_)
-            | Fault::Flip(_) => spoiled.boxed(),
+            | Fault::Flip(_)
+            | Fault::Denied => spoiled.boxed(),
         }
     }
 }
@@ -175,7 +191,9 @@ impl BlobStore for FaultyStore {
         let error = self.error(prefix);
         let listing = self.inner.list(prefix, after);
         match self.fault(Operation::List, prefix) {
-            Fault::Before | Fault::After => stream::once(async { Err(error) }).boxed(),
+            Fault::Before | Fault::After | Fault::Denied => {
+                stream::once(async { Err(error) }).boxed()
+            }
             Fault::BreakOff(keys) => {
                 let keys = usize::try_from(keys).unwrap_or(usize::MAX);
                 listing.take(keys).chain(stream::once(async { Err(error) })).boxed()
@@ -189,7 +207,7 @@ impl BlobStore for FaultyStore {
                 .flatten()
                 .boxed()
             }
-            Fault::None | Fault::EndEarly(_) | Fault::Flip(_) => listing,
+            Fault::None | Fault::EndEarly(_) | Fault::Flip(_) | Fault::Full(_) => listing,
         }
     }
 
@@ -198,9 +216,9 @@ impl BlobStore for FaultyStore {
         self.after(fault, key, self.inner.head(key).await?)
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
         let fault = self.before(Operation::Head, key).await?;
-        self.after(fault, key, self.inner.user_metadata(key).await?)
+        self.after(fault, key, self.inner.describe(key).await?)
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
@@ -220,7 +238,12 @@ impl BlobStore for FaultyStore {
         match fault {
             Fault::Flip(place) => Ok((meta, flip(bytes, start, place))),
             Fault::BreakOff(_) | Fault::EndEarly(_) => Err(self.error(key)),
-            Fault::None | Fault::Before | Fault::After | Fault::Stall(_) => Ok((meta, bytes)),
+            Fault::None
+            | Fault::Before
+            | Fault::After
+            | Fault::Stall(_)
+            | Fault::Full(_)
+            | Fault::Denied => Ok((meta, bytes)),
         }
     }
 

@@ -48,9 +48,9 @@ impl BlobStore for LimitedStore {
         self.inner.head(key).await
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
         let _turn = self.turn().await;
-        self.inner.user_metadata(key).await
+        self.inner.describe(key).await
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
@@ -87,11 +87,19 @@ impl BlobStore for LimitedStore {
     }
 }
 
-/// Memory that several writes share. Clones share it.
+/// Memory that several transfers share. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Memory {
     kibibytes: Arc<Semaphore>,
     kibibytes_max: u32,
+    /// What this is a part of.
+    whole: Option<Box<Memory>>,
+}
+
+/// Memory that is taken until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Memory {
@@ -101,20 +109,35 @@ impl Memory {
         let kibibytes_max = u32::try_from(bytes_max.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
         let permits = usize::try_from(kibibytes_max).unwrap_or(Semaphore::MAX_PERMITS);
         let kibibytes = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self { kibibytes, kibibytes_max }
+        Self { kibibytes, kibibytes_max, whole: None }
+    }
+
+    /// Of this memory, at most one part of `parts`: who takes from it leaves the rest to others.
+    #[must_use]
+    pub fn part(&self, parts: u32) -> Self {
+        let kibibytes = u64::from(self.kibibytes_max / parts.max(1));
+        Self { whole: Some(Box::new(self.clone())), ..Self::new(kibibytes * 1024) }
     }
 
     /// Waits for `bytes` of it, or for all of it when that is less, and holds them.
-    pub async fn take(&self, bytes: u64) -> OwnedSemaphorePermit {
-        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let kibibytes = self.kibibytes.clone();
-        let taken = kibibytes.acquire_many_owned(wanted.min(self.kibibytes_max)).await;
-        taken.expect("the semaphore is never closed")
+    pub async fn take(&self, bytes: u64) -> Held {
+        let mut permits = Vec::with_capacity(2);
+        let mut next = Some(self);
+        // The part before the whole: who waits for his part takes nothing from the others.
+        while let Some(memory) = next {
+            let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+            let kibibytes = memory.kibibytes.clone();
+            let taken = kibibytes.acquire_many_owned(wanted.min(memory.kibibytes_max)).await;
+            permits.push(taken.expect("the semaphore is never closed"));
+            next = memory.whole.as_deref();
+        }
+        Held { _permits: permits }
     }
 
     /// What is free just now, in bytes.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        self.kibibytes.available_permits() as u64 * 1024
+        let free = self.kibibytes.available_permits() as u64 * 1024;
+        self.whole.as_ref().map_or(free, |whole| free.min(whole.free_bytes()))
     }
 }

@@ -278,8 +278,8 @@ impl BlobStore for RetryingStore {
         self.policy.run(&*self.clock, |_| self.inner.head(key)).await
     }
 
-    async fn user_metadata(&self, key: &Key) -> Result<UserMetadata, StoreError> {
-        self.policy.run(&*self.clock, |_| self.inner.user_metadata(key)).await
+    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
+        self.policy.run(&*self.clock, |_| self.inner.describe(key)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {

@@ -179,7 +179,7 @@ async fn an_engine_that_knows_the_copy_alone_reads_its_records_back() {
     let engine = world.engine(world.dir.path(), None, false);
     world.copied(&engine).await;
     let record = ledger(&engine).recorded(A).unwrap().unwrap();
-    assert!(record.source_etag.is_some(), "what it was copied from is recorded");
+    assert!(record.source_version.is_some(), "what it was copied from is recorded");
     let adopting = tempfile::tempdir().unwrap();
     let engine = world.engine(adopting.path(), Some(WEEK), true);
     // A store that cannot be read at first is asked again, and nothing is written before.

@@ -6,12 +6,13 @@ use crate::{
         ids::{ProjectName, ServiceId, ServiceName},
     },
     engine::{
-        catalog::observe::Reader,
+        catalog::{learned::NoMemory, observe::Reader},
         config::{BackupSettings, ScrubSettings, ServiceSettings},
         replicate::{
+            copying::Budget,
             pass::{Replicator, Shared},
             record::Ledger,
-            tests::{FULL, NoMemory, Pair},
+            tests::{FULL, Pair},
         },
         state::State,
         verify::{self, Copy, CopyReport, Depth, resume::Resume},
@@ -161,6 +162,7 @@ impl World {
             full_scan_interval: Duration::ZERO,
             is_forking: Arc::new(|_, _| false),
             scrub,
+            budget: Budget::default(),
         };
         let reader = |store: Arc<dyn BlobStore>, prefix: &str| {
             Reader::new(store, place(prefix), prefix.to_owned(), Arc::new(NoMemory))

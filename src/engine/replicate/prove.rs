@@ -1,0 +1,103 @@
+//! Proves contents on their way: what does not fit is written nowhere.
+
+use crate::{
+    domain::hex,
+    engine::{parts::PartHasher, replicate::plan::Proof},
+    layout::{backup::PartSum, pgbackrest::info_file},
+    store::transfer::Check,
+};
+use std::sync::Arc;
+
+/// What looks at the contents of a step on their way; `None` where only their size is known, and for
+/// segments, which are proven whole.
+#[must_use]
+pub fn check_of(proof: &Proof) -> Option<Box<dyn Check>> {
+    match proof {
+        Proof::Size | Proof::Sha1 { .. } => None,
+        Proof::Parts(sums) => Some(Box::new(Parts::new(sums.clone()))),
+        Proof::InfoFile => Some(Box::new(InfoFile(Vec::new()))),
+    }
+}
+
+/// Checksums of stretches.
+struct Parts {
+    sums: Arc<[PartSum]>,
+    hasher: PartHasher,
+}
+
+impl Parts {
+    fn new(sums: Arc<[PartSum]>) -> Self {
+        let hasher = PartHasher::new(sums.iter().map(|sum| (sum.offset, sum.size_bytes)));
+        Self { sums, hasher }
+    }
+}
+
+impl Check for Parts {
+    fn take(&mut self, bytes: &[u8]) {
+        self.hasher.take(bytes);
+    }
+
+    fn verdict(&mut self) -> Result<(), String> {
+        let found = std::mem::replace(&mut self.hasher, PartHasher::new([])).finish();
+        for (sum, found) in self.sums.iter().zip(found) {
+            let expected = hex::lower(&sum.sha1);
+            let found = found.unwrap_or_else(|| "an early end".to_owned());
+            if found != expected {
+                return Err(format!(
+                    "its {} bytes at {} have the SHA-1 {found}, not {expected}",
+                    sum.size_bytes, sum.offset
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file with its own checksum. It is small enough to be kept.
+struct InfoFile(Vec<u8>);
+
+impl Check for InfoFile {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn verdict(&mut self) -> Result<(), String> {
+        info_file::read("the file", &self.0, |_| Ok(())).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{layout::pgbackrest::info_file::tests::sealed, wal::decode::sha1_hex};
+
+    #[track_caller]
+    fn check(proof: &Proof, contents: &[u8], expected: Result<(), &str>) {
+        let mut check = check_of(proof).unwrap();
+        contents.chunks(3).for_each(|piece| check.take(piece));
+        match (check.verdict(), expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
+            (found, _) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn stretches_and_files_that_know_their_checksum() {
+        let object = b"0123456789";
+        let sum = |(offset, size): (usize, usize)| PartSum {
+            offset: offset as u64,
+            size_bytes: size as u64,
+            sha1: hex::bytes(&sha1_hex(&object[offset..offset + size])).unwrap(),
+        };
+        let proof = Proof::Parts([(0, 4), (6, 4)].map(sum).into());
+        check(&proof, object, Ok(()));
+        check(&proof, b"0123xx6789", Ok(()));
+        check(&proof, b"1123456789", Err("its 4 bytes at 0 have the SHA-1 "));
+        check(&proof, b"012345678", Err("at 6 have the SHA-1 an early end, not "));
+        let text = sealed("[backrest]\nbackrest-format=5\n\n[backup]\na=1\n");
+        check(&Proof::InfoFile, text.as_bytes(), Ok(()));
+        check(&Proof::InfoFile, text.replace("a=1", "a=2").as_bytes(), Err("checksum"));
+        check(&Proof::InfoFile, &text.as_bytes()[..text.len() - 5], Err("cannot be read"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Brings the body of an object from asynchronous code to a thread that may block.
+
+use crate::store::{Body, StoreError};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use std::io::{self, Read};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Pieces that may wait for the thread. A piece of the stores has about a megabyte.
+const PIECES_AHEAD: usize = 4;
+
+enum Item {
+    Piece(Bytes),
+    End,
+}
+
+/// The end that sends.
+pub(super) struct Pump {
+    sender: mpsc::Sender<Item>,
+}
+
+/// The end that reads, on a thread of its own.
+pub(super) struct Feed {
+    receiver: mpsc::Receiver<Item>,
+    piece: Bytes,
+    ended: bool,
+}
+
+/// How pumping ended.
+#[derive(Debug)]
+pub(super) enum Pumped {
+    /// With the whole body, or because nobody reads any more and knows why.
+    Whole,
+    /// It was asked for.
+    Stopped,
+    /// The store failed.
+    Failed(StoreError),
+}
+
+pub(super) fn pair() -> (Pump, Feed) {
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    (Pump { sender }, Feed { receiver, piece: Bytes::new(), ended: false })
+}
+
+impl Pump {
+    /// Sends the body. The other end sees an error unless all of it was sent.
+    pub(super) async fn run(
+        self,
+        mut body: Body,
+        stop: &CancellationToken,
+        count: impl Fn(usize),
+    ) -> Pumped {
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => return Pumped::Stopped,
+                next = body.try_next() => next,
+            };
+            let item = match next {
+                Err(error) => return Pumped::Failed(error),
+                Ok(Some(piece)) => {
+                    count(piece.len());
+                    Item::Piece(piece)
+                }
+                Ok(None) => Item::End,
+            };
+            let last = matches!(item, Item::End);
+            if self.sender.send(item).await.is_err() || last {
+                return Pumped::Whole;
+            }
+        }
+    }
+}
+
+impl Read for Feed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(Item::Piece(piece)) => self.piece = piece,
+                Some(Item::End) => self.ended = true,
+                None => return Err(io::Error::other("reading the store was broken off")),
+            }
+        }
+        let count = buffer.len().min(self.piece.len());
+        buffer[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}

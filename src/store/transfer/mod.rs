@@ -1,0 +1,292 @@
+//! One object of a source to one or several destinations: read once, written to each.
+//!
+//! 1. Memory is taken before anything is read, and given back when the last destination has let go
+//!    of the bytes.
+//! 2. A small object is read whole, then written to all destinations at the same time.
+//! 3. Of a large one, parts are read ahead and given to every destination in order. Each part must
+//!    be of the object that was there in the beginning.
+//! 4. A destination that fails is reported, and the others go on. One that all others have been
+//!    waiting for is left behind: whoever asked gives it the object alone.
+//! 5. What a store says that it holds is compared with the checksum of what was read.
+//! 6. Where the caller knows more about the contents, a [`Check`] sees them before they are whole
+//!    anywhere: what fails it is written nowhere.
+
+mod flow;
+
+use crate::{
+    store::{
+        BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
+        key::Key,
+        proof::Crc64,
+        wrap::limit::{Held, Memory},
+    },
+    sys::clock::Clock,
+};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, Stream, StreamExt, TryStreamExt,
+    future::{self, BoxFuture},
+    stream::{self, FuturesUnordered},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Largest object that is read whole before it is written, in bytes.
+pub const WHOLE_BYTES_MAX: u64 = 16 << 20;
+/// How long the destinations that are done wait for the others.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The smallest part but the last that every store takes, in bytes. S3 demands 5 MiB.
+const PART_BYTES_MIN: u64 = 8 << 20;
+/// Most parts of S3 and Google. Azure takes 50,000.
+const PARTS_MAX: u64 = 10_000;
+
+/// The size of the parts of an object: a multiple of 1 MiB, so that it fits with few enough. Parts
+/// that are read as they are written can be let go one by one.
+pub(crate) fn part_bytes(size_bytes: u64) -> u64 {
+    size_bytes.div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(PART_BYTES_MIN)
+}
+
+/// The object that is copied.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where it is.
+    pub store: Arc<dyn BlobStore>,
+    /// Its key there.
+    pub key: Key,
+    /// The size that it had when it was listed, in bytes.
+    pub size_bytes: u64,
+}
+
+/// A place that it is copied to.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The store.
+    pub store: Arc<dyn BlobStore>,
+    /// The key there.
+    pub key: Key,
+    /// What must hold for the write to happen.
+    pub condition: Condition,
+    /// Ends the write.
+    pub quit: CancellationToken,
+}
+
+/// What a transfer may use.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// For what was read and is not written yet.
+    pub memory: Memory,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What came of one destination.
+#[derive(Debug)]
+pub enum Landed {
+    /// The object is there.
+    Stored(Stored),
+    /// It is not. An error of the source comes to every destination.
+    Failed(StoreError),
+    /// The source's contents failed the check. Nothing was written.
+    Damaged(String),
+    /// The others were not to wait for it any longer. Nothing was written.
+    LeftBehind,
+}
+
+/// Looks at contents while they pass.
+pub trait Check: Send {
+    /// Takes the next bytes.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// Says, when all were taken, what is wrong with them.
+    ///
+    /// # Errors
+    /// A text for people.
+    fn verdict(&mut self) -> Result<(), String>;
+}
+
+/// Who is told, by its place among the destinations, what came of each of them, once.
+pub type Tell<'a> = &'a mut (dyn FnMut(usize, Landed) + Send);
+
+/// An object in memory.
+#[derive(Debug)]
+pub struct Whole {
+    pieces: Vec<Bytes>,
+    user_metadata: UserMetadata,
+    size_bytes: u64,
+    crc64: u64,
+    _memory: Held,
+}
+
+impl Whole {
+    /// The contents in one piece.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        match &self.pieces[..] {
+            [piece] => piece.clone(),
+            pieces => pieces.concat().into(),
+        }
+    }
+}
+
+/// Copies an object whose contents pass the check to every destination.
+pub async fn transfer(
+    origin: &Origin,
+    mut check: Option<Box<dyn Check>>,
+    to: &[Destination],
+    means: &Means,
+    tell: Tell<'_>,
+) {
+    if origin.size_bytes > WHOLE_BYTES_MAX {
+        return flow::flow(origin, check, to, means, tell).await;
+    }
+    let whole = match read_whole(origin, means).await {
+        Ok(whole) => whole,
+        Err(error) => return fail_all(&error, to.len(), tell),
+    };
+    if let Some(check) = &mut check {
+        whole.pieces.iter().for_each(|piece| check.take(piece));
+        if let Err(what) = check.verdict() {
+            return (0..to.len()).for_each(|at| tell(at, Landed::Damaged(what.clone())));
+        }
+    }
+    spread(&whole, to, means, tell).await;
+}
+
+/// Tells every destination of one error.
+pub fn fail_all(error: &StoreError, destinations: usize, tell: Tell<'_>) {
+    (0..destinations).for_each(|at| tell(at, Landed::Failed(error.again())));
+}
+
+/// Reads an object into memory.
+///
+/// # Errors
+/// Those of [`BlobStore::get`], and [`StoreError::Changed`] when it does not have the size that it
+/// had when it was listed.
+pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreError> {
+    let Origin { store, key, size_bytes } = origin;
+    let memory = means.memory.take(*size_bytes).await;
+    let object = store.get(key).await?;
+    if object.meta.size_bytes != *size_bytes {
+        return Err(StoreError::Changed(key.clone()));
+    }
+    let (mut body, mut pieces, mut sum, mut read) = (object.body, Vec::new(), Crc64::new(), 0);
+    while let Some(piece) = body.try_next().await? {
+        read += piece.len() as u64;
+        if read > *size_bytes {
+            break;
+        }
+        sum.update(&piece);
+        pieces.push(piece);
+    }
+    if read != *size_bytes {
+        return Err(StoreError::Changed(key.clone()));
+    }
+    let (user_metadata, crc64) = (object.user_metadata, sum.finish());
+    Ok(Whole { pieces, user_metadata, size_bytes: *size_bytes, crc64, _memory: memory })
+}
+
+/// Writes an object that is in memory to every destination.
+pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell<'_>) {
+    let writes: FuturesUnordered<_> = to
+        .iter()
+        .enumerate()
+        .map(|(at, destination)| async move {
+            let pieces = stream::iter(whole.pieces.clone().into_iter().map(Ok)).boxed();
+            let (size_bytes, user_metadata) = (whole.size_bytes, whole.user_metadata.clone());
+            let contents = Contents { size_bytes, user_metadata, body: pieces };
+            let written = write(destination.clone(), contents).await;
+            (at, compared(written, destination, Some(whole.crc64)).await)
+        })
+        .collect();
+    let left = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
+        let is_done = matches!(landed, Landed::Stored(_));
+        tell(at, landed);
+        (at, is_done)
+    });
+    for at in left.await {
+        tell(at, Landed::LeftBehind);
+    }
+}
+
+/// Waits for all of `work`. When one is done, the others have [`PATIENCE`]; gives those that were
+/// late. `ended` says who has ended, and whether it is one that others may be measured by.
+pub(crate) async fn all_but_late<T>(
+    mut work: impl Stream<Item = T> + Unpin,
+    count: usize,
+    clock: &dyn Clock,
+    mut ended: impl FnMut(T) -> (usize, bool),
+) -> BTreeSet<usize> {
+    let mut open: BTreeSet<usize> = (0..count).collect();
+    let mut late: BoxFuture<'static, ()> = future::pending().boxed();
+    let mut is_timed = false;
+    loop {
+        tokio::select! {
+            biased;
+            next = work.next() => {
+                let Some(next) = next else { return BTreeSet::new() };
+                let (at, is_measure) = ended(next);
+                open.remove(&at);
+                if is_measure && !is_timed && !open.is_empty() {
+                    (late, is_timed) = (clock.sleep(PATIENCE), true);
+                }
+            }
+            () = &mut late => return open,
+        }
+    }
+}
+
+/// Writes, unless it is told to end.
+async fn write(to: Destination, contents: Contents) -> Result<Stored, StoreError> {
+    let Destination { store, key, condition, quit } = to;
+    tokio::select! {
+        written = store.write(&key, contents, &condition) => written,
+        () = quit.cancelled() => {
+            Err(StoreError::unavailable(store.name(), "writing", &key, "it was given up"))
+        }
+    }
+}
+
+/// A write has succeeded when the store holds what was read.
+async fn compared(
+    written: Result<Stored, StoreError>,
+    to: &Destination,
+    crc64: Option<u64>,
+) -> Landed {
+    let stored = match written {
+        Ok(stored) if Some(stored.crc64) == crc64 => return Landed::Stored(stored),
+        Ok(stored) => stored,
+        Err(error) => return Landed::Failed(error),
+    };
+    let Destination { store, key, .. } = to;
+    // Left there, it would be taken for the object by whoever lists it next.
+    let wrong = match store.head(key).await {
+        Ok(now) if now.etag == stored.etag => store.delete(key).await,
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let what = match wrong {
+        Ok(()) => "what was written is not what was read; it was removed".to_owned(),
+        Err(error) => {
+            format!("what was written is not what was read, and it is still there: {error}")
+        }
+    };
+    Landed::Failed(StoreError::unavailable(store.name(), "proving", key, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_few_enough_and_not_too_small() {
+        assert_eq!(part_bytes(17 << 20), PART_BYTES_MIN);
+        for size in [80_000 << 20, (80_000 << 20) + 1, 5 << 40] {
+            let part = part_bytes(size);
+            assert!(
+                size.div_ceil(part) <= PARTS_MAX && part.is_multiple_of(1 << 20),
+                "{size}: {part}"
+            );
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Everything of PGHoard's layout on a real site: keys, decryption, restores that PostgreSQL starts from.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cluster;
+mod site;
+
+mod broken;
+mod listing;
+mod made;
+mod oracle;
+mod targets;
