@@ -61,7 +61,7 @@ async fn copy(at_once: usize, source: &str, targets: &[&str]) {
         replace: false,
     });
     let stages = [Stage { name: "files", steps: steps.collect() }];
-    let budget = Budget::new(MEMORY_MIB, targets.len(), Arc::new(NoRecorder));
+    let budget = Budget::new(MEMORY_MIB, targets.len());
     let progress: Vec<_> = targets.iter().map(|_| Progress::default()).collect();
     let lanes: Vec<_> = targets
         .iter()
@@ -79,7 +79,7 @@ async fn copy(at_once: usize, source: &str, targets: &[&str]) {
             }
         })
         .collect();
-    let copier = budget.copier(source, at_once, clock.clone());
+    let copier = budget.copier(source, at_once, clock.clone(), Arc::new(NoRecorder));
     let mut failed = 0;
     let mut ended = |_, errors: Vec<_>| {
         failed += errors.len();

@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine/replicate/prune.rs",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
+    ("engine/replicate/guard.rs", &[]),
     ("engine/http", &["engine::http", "engine::app", "engine::error", "api", "domain", "sys"]),
 ];
 
@@ -81,6 +82,7 @@ const PURE: &[&str] = &[
     "catalog/hash.rs",
     "catalog/learned.rs",
     "catalog/runs.rs",
+    "replicate/guard.rs",
     "replicate/needed_log.rs",
     "replicate/plan.rs",
     "replicate/prune.rs",

@@ -14,7 +14,6 @@ use btar::{
         config::{BackupSettings, ServiceSettings},
         replicate::{
             copying::Budget,
-            execute::NoRecorder,
             pass::{Replicator, Shared},
         },
         state::State,
@@ -97,7 +96,8 @@ async fn measure(targets: u64) {
         stop: CancellationToken::new(),
         full_scan_interval: FULL_SCAN,
         is_forking: Arc::new(|_, _| false),
-        budget: Budget::new(64, 1, Arc::new(NoRecorder)),
+        budget: Budget::new(64, 1),
+        scrub: None,
     };
     let source = Arc::new(long_log("repo").await);
     let mut readers = BTreeMap::new();

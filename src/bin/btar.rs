@@ -7,7 +7,11 @@ use btar::{
         config,
         fork::fetch,
         serve, status_text,
-        verify::{self, Copy, Depth},
+        verify::{
+            self, Copy, Depth,
+            report::{self, Outcome},
+            resume::Resume,
+        },
     },
     sys::{
         clock::{Clock, SystemClock},
@@ -40,7 +44,8 @@ enum Call {
         config: PathBuf,
     },
     /// Verifies the copies by their listing, or deeply by reading everything again. Needs no running
-    /// engine and writes nothing. Ends with 1 when a copy is not good.
+    /// engine and writes nothing into them. Ends with 1 when a copy is not good, and with 2 when one
+    /// cannot be read.
     Verify {
         /// The configuration.
         #[arg(long)]
@@ -57,6 +62,13 @@ enum Call {
         /// Read at most so many MiB a second.
         #[arg(long, requires = "deep")]
         rate_mib: Option<u64>,
+        /// A directory that remembers what has been proven: when this is interrupted, the same command
+        /// goes on. It is emptied at the end.
+        #[arg(long, requires = "deep", value_name = "DIR")]
+        resume: Option<PathBuf>,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows what every copy can restore, how far it lags, and the forks.
     Status {
@@ -90,10 +102,14 @@ fn main() -> ExitCode {
         Call::Serve { config } => run(&config),
         Call::Check { config } => check(&config),
         Call::Status { url, token, json } => status(url, token, json),
-        Call::Verify { config, service, region, deep, rate_mib } => {
+        Call::Verify { config, service, region, deep, rate_mib, resume, json } => {
             let rate_bytes = rate_mib.map(|mib| mib << 20);
             let depth = if deep { Depth::Deep { rate_bytes } } else { Depth::Fast };
-            verify(&config, service.as_deref(), region.as_deref(), depth)
+            let asked = Verify { service, region, depth, resume, json };
+            match verify(&config, &asked) {
+                Ok(outcome) => return outcome.exit_code().into(),
+                Err(error) => Err(error),
+            }
         }
     };
     match done {
@@ -143,38 +159,61 @@ fn status(url: String, token: String, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verify(
-    file: &Path,
-    service: Option<&str>,
-    region: Option<&str>,
+/// What `verify` was asked for.
+struct Verify {
+    service: Option<String>,
+    region: Option<String>,
     depth: Depth,
-) -> anyhow::Result<()> {
+    resume: Option<PathBuf>,
+    json: bool,
+}
+
+fn verify(file: &Path, asked: &Verify) -> anyhow::Result<Outcome> {
     let settings = config::load(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime failed")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (service, region) = (asked.service.as_deref(), asked.region.as_deref());
     let copies: Vec<Copy> = verify::copies(&settings, &clock)?
         .into_iter()
         .filter(|copy| service.is_none_or(|service| copy.service.to_string() == service))
         .filter(|copy| region.is_none_or(|region| copy.region.as_str() == region))
         .collect();
     anyhow::ensure!(!copies.is_empty(), "there is no such copy in the configuration");
-    let (mut seen, mut good) = (0, 0);
+    let resume = asked.resume.as_deref().map(Resume::open).transpose()?;
+    let (mut outcomes, mut rows) = (Vec::new(), Vec::new());
+    let mut out = std::io::stdout();
     for copy in &copies {
-        let found = runtime.block_on(verify::verify(copy, depth, &*clock));
+        let verified = verify::verify(copy, asked.depth, resume.as_ref(), &clock);
+        let found = runtime.block_on(verified);
         // A region of the configuration that holds no copy of this service is none to verify.
-        if found.as_ref().is_ok_and(|report| report.objects == 0) {
+        if found.as_ref().is_ok_and(|report| report.objects == 0 && report.recorded == 0) {
             continue;
         }
-        seen += 1;
-        good += usize::from(found.as_ref().is_ok_and(|report| report.faults.is_empty()));
-        write!(std::io::stdout(), "{}", verify::text(copy, depth, &found))?;
+        outcomes.push(Outcome::of(&found));
+        if asked.json {
+            rows.push(report::json(copy, &found));
+        } else {
+            write!(out, "{}", report::text(copy, asked.depth, &found))?;
+        }
     }
-    anyhow::ensure!(seen > 0, "no region holds a copy");
-    anyhow::ensure!(good == seen, "{} of {seen} copies are not good", seen - good);
-    Ok(())
+    anyhow::ensure!(!outcomes.is_empty(), "no region holds a copy");
+    if asked.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+    }
+    let bad = outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
+    if bad > 0 {
+        let seen = outcomes.len();
+        writeln!(std::io::stderr(), "btar: {bad} of {seen} copies are not good")?;
+    }
+    let outcome = outcomes.into_iter().max().unwrap_or(Outcome::Good);
+    // What could not be read is left to be gone on with.
+    if let (Some(resume), true) = (resume, outcome != Outcome::Unreadable) {
+        resume.end().context("ending the memory of --resume failed")?;
+    }
+    Ok(outcome)
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {

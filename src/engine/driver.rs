@@ -4,12 +4,18 @@ use crate::{
     domain::ids::ServiceId,
     engine::{app::App, error::chain, replicate::pass::Replicator},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::error;
 
 /// Passes that run at the same time.
 const PASSES_AT_ONCE: usize = 4;
+/// Between two turns of reading a copy again.
+const MORE_AFTER: Duration = Duration::from_millis(10);
+/// The same, when there was nothing to read.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// The end of an engine waits so long for what was learned of the copies to be written.
+const CLOSE_AFTER: Duration = Duration::from_secs(10);
 
 /// Runs the loops until the engine is being stopped.
 pub async fn run(app: Arc<App>) {
@@ -17,6 +23,7 @@ pub async fn run(app: Arc<App>) {
     let mut loops = JoinSet::new();
     for (id, replicator) in &app.replicators {
         loops.spawn(replicate(app.clone(), id.clone(), replicator.clone(), slots.clone()));
+        loops.spawn(prove(app.clone(), id.clone(), replicator.clone()));
     }
     while let Some(ended) = loops.join_next().await {
         if let Err(fault) = ended {
@@ -51,6 +58,31 @@ async fn replicate(
         tokio::select! {
             () = app.clock.sleep(app.settings.poll_interval) => {}
             () = replicator.wake.notified() => {}
+            () = app.stop.cancelled() => {}
+        }
+    }
+    let enabled = app.enabled_regions(&id).unwrap_or_default();
+    tokio::select! {
+        () = replicator.close(&enabled) => {}
+        () = app.clock.sleep(CLOSE_AFTER) => {}
+    }
+}
+
+/// Reads the copies of a service again, beside the passes.
+async fn prove(app: Arc<App>, id: ServiceId, replicator: Arc<Replicator>) {
+    while !app.stop.is_cancelled() {
+        let turn = async {
+            let enabled = app.enabled_regions(&id).unwrap_or_default();
+            let more = replicator.prove(&enabled).await;
+            let pause = if more { MORE_AFTER } else { app.settings.poll_interval.max(IDLE_AFTER) };
+            tokio::select! {
+                () = app.clock.sleep(pause) => {}
+                () = replicator.read.notified() => {}
+            }
+        };
+        // What is being read is given up: nothing of it is lost but the reading.
+        tokio::select! {
+            () = turn => {}
             () = app.stop.cancelled() => {}
         }
     }

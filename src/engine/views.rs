@@ -13,7 +13,7 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -69,6 +69,7 @@ impl PrimaryView {
             backups: &look.backups,
             needs: &look.needs,
             runs: &BTreeMap::new(),
+            damaged: &BTreeSet::new(),
             problems: Vec::new(),
         });
         Self { backups: catalog.backups, error: None, seen_at: Some(now) }

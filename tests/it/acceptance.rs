@@ -167,7 +167,9 @@ fn the_journey_through_terraform() {
 #[test]
 fn expired_backups_leave_the_copy_and_the_rest_is_still_restored_by_the_tool() {
     let mut world = World::empty();
-    world.retention("copy_retention = { expired_after = \"1s\", keep_restorable = 1 }");
+    world.retention(
+        "copy_retention = { keep_expired_for = \"1s\", keep_restorable = 1, confirm_after = \"2s\" }",
+    );
     let source = backed_up_source(&world);
     world.start();
     world.enable();

@@ -211,6 +211,135 @@ fn verify_finds_what_is_missing_and_deep_what_is_damaged() {
     assert!(!good && text.contains("no such copy"), "{text}");
 }
 
+/// Flips a bit in the middle of a file.
+fn flip(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+/// The same, so that nothing but the contents tells: file, times and inode stay what they were.
+fn rot(file: &Path) {
+    let before = fs::metadata(file).unwrap();
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let open = fs::OpenOptions::new().write(true).open(file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&open, &bytes, 0).unwrap();
+    let times = fs::FileTimes::new().set_modified(before.modified().unwrap());
+    open.set_times(times).unwrap();
+}
+
+fn status(world: &World) -> String {
+    world.btar(&["status", "--url", &world.url]).1
+}
+
+#[test]
+fn a_damaged_data_file_closes_the_window_until_the_primary_has_repaired_it() {
+    let (recorded, world) = replicated();
+    let last = &recorded.restorable().last().unwrap().time;
+    // Both backups need it.
+    let victim = files(&world.copy().join("backup"), "PG_VERSION").remove(0);
+    let whole = fs::read(&victim).unwrap();
+    world.lose_primary();
+    flip(&victim);
+    wait_for("the window to close", Duration::from_secs(30), || {
+        world.window().is_none().then_some(())
+    });
+    let text = status(&world);
+    assert!(text.contains("PG_VERSION") && text.contains("is damaged"), "{text}");
+    assert_eq!(world.fork("none", None).status, 400);
+    // The primary is there again, and its file is no better.
+    let below = victim.strip_prefix(world.copy()).unwrap().to_owned();
+    world.find_primary();
+    let primary = world.store("aws-eu-west-1").join("pgbackrest").join(below);
+    flip(&primary);
+    wait_for("the engine to say so", Duration::from_secs(30), || {
+        let text = status(&world);
+        let told = "the primary region's object is not good either";
+        (text.contains("PG_VERSION") && text.contains(told)).then_some(())
+    });
+    assert!(world.window().is_none());
+    fs::write(&primary, &whole).unwrap();
+    world.wait_covered(last);
+    assert_eq!(fs::read(&victim).unwrap(), whole, "repaired");
+    let mark = recorded.restorable().last().unwrap();
+    assert_eq!(world.fork("whole", Some(&mark.time)).status, 200);
+    let uri = world.wait_running("whole");
+    assert_eq!(world.rows(&uri), (mark.rows, mark.sum));
+}
+
+#[test]
+fn rot_that_no_listing_shows_is_found_by_reading_in_turn() {
+    let recorded = Recorded::get();
+    let mut world = World::new(&recorded);
+    world.scrub("scrub = { every = \"2s\", rate_mib = 512 }");
+    world.start();
+    world.enable();
+    let last = &recorded.restorable().last().unwrap().time;
+    world.wait_covered(last);
+    let file = files(&world.copy().join("backup"), "PG_VERSION").remove(0);
+    let all = segments(&world);
+    let segment = &all[all.len() - 2];
+    for victim in [&file, segment] {
+        let whole = fs::read(victim).unwrap();
+        rot(victim);
+        wait_for("the repair", Duration::from_secs(60), || {
+            (fs::read(victim).unwrap_or_default() == whole).then_some(())
+        });
+        world.wait_covered(last);
+    }
+    // Without the primary the log ends before the rotten segment.
+    world.lose_primary();
+    rot(segment);
+    let name = segment.file_name().unwrap().to_str().unwrap()[..24].to_owned();
+    wait_for("a shorter window", Duration::from_secs(60), || {
+        let (_, end) = world.window()?;
+        (end.as_str() < last.as_str()).then_some(())
+    });
+    assert!(status(&world).contains(&format!("WAL segment {name} is damaged")));
+}
+
+#[test]
+fn verify_compares_with_the_manifests_and_goes_on_when_it_was_interrupted() {
+    let (_, mut world) = replicated();
+    // An orderly end writes the manifests.
+    world.stop();
+    let config = world.config();
+    let memory = world.place.path().join("memory");
+    let verify = |more: &[&str]| {
+        let mut arguments = vec!["verify", "--json", "--config", config.to_str().unwrap()];
+        arguments.extend(more);
+        let (code, text) = world.btar_code(&arguments);
+        let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (code, found[0].clone())
+    };
+    let (code, fast) = verify(&[]);
+    assert_eq!((code, &fast["verdict"]), (0, &"good".into()), "{fast}");
+    assert!(fast["recorded"].as_u64().unwrap() > 100 && fast["recorded"] == fast["objects"]);
+    let resumed = ["--deep", "--resume", memory.to_str().unwrap()];
+    let (code, deep) = verify(&resumed);
+    assert_eq!((code, deep["faults"].as_array().unwrap().len()), (0, 0), "{deep}");
+    assert!(deep["proven_bytes"].as_u64().unwrap() > 1 << 20, "{deep}");
+    assert!(fs::read_dir(&memory).unwrap().next().is_none(), "it is emptied at the end");
+
+    // Only the manifests tell: no checksum of pgBackRest covers this one.
+    let label = files(&world.copy().join("archive"), ".backup").remove(0);
+    rot(&label);
+    assert_eq!(verify(&[]).0, 0, "the listing cannot tell");
+    let (code, deep) = verify(&resumed);
+    let fault = deep["faults"][0].as_str().unwrap();
+    assert!(code == 1 && fault.contains(".backup is damaged: its CRC-64"), "{fault}");
+    fs::remove_file(&label).unwrap();
+    let (code, fast) = verify(&[]);
+    let fault = fast["faults"][0].as_str().unwrap();
+    assert!(code == 1 && fault.contains(".backup is missing, and was recorded"), "{fault}");
+    fs::remove_dir_all(world.store("aws-eu-central-1")).unwrap();
+    let (code, gone) = verify(&["--region", "aws-eu-central-1"]);
+    assert_eq!((code, &gone["verdict"]), (2, &"unreadable".into()), "{gone}");
+}
+
 #[test]
 fn an_emptied_primary_does_not_empty_the_copy() {
     let (recorded, world) = replicated();

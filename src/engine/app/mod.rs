@@ -24,7 +24,6 @@ use crate::{
         fork_jobs::ForkJobs,
         replicate::{
             copying::Budget,
-            execute::NoRecorder,
             pass::{Replicator, Shared},
         },
         state::{State, StateError},
@@ -111,11 +110,8 @@ impl App {
             stop: stop.clone(),
             full_scan_interval: settings.full_scan_interval,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
-            budget: Budget::new(
-                settings.memory_mib,
-                settings.regions.len().saturating_sub(1),
-                Arc::new(NoRecorder),
-            ),
+            scrub: settings.scrub.clone(),
+            budget: Budget::new(settings.memory_mib, settings.regions.len().saturating_sub(1)),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

@@ -11,7 +11,10 @@ use crate::{
     layout::backup::{ListedBackup, Needs},
 };
 use chrono::{DateTime, Utc};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// How many missing objects of a backup are named.
 const MISSING_NAMED_MAX: usize = 5;
@@ -27,6 +30,8 @@ pub struct Evidence<'a> {
     pub needs: &'a BTreeMap<String, Result<Arc<Needs>, String>>,
     /// The log behind each listed backup, by label.
     pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
+    /// Keys of objects whose contents are known to be wrong: they count as missing.
+    pub damaged: &'a BTreeSet<String>,
     /// What was wrong with the small files.
     pub problems: Vec<String>,
 }
@@ -94,7 +99,7 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
         Some(Err(problem)) => return vec![problem.clone()],
         None => return vec![format!("the manifest of {label} is missing")],
     };
-    let faults = faults(evidence.repository, needs);
+    let faults = faults(evidence, needs);
     let mut named: Vec<String> = faults.iter().take(MISSING_NAMED_MAX).cloned().collect();
     if faults.len() > MISSING_NAMED_MAX {
         named.push(format!("and {} more", faults.len() - MISSING_NAMED_MAX));
@@ -102,15 +107,16 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
     named
 }
 
-/// Every needed object that a listing lacks or has with a wrong size.
-fn faults(repository: &Repository, needs: &Needs) -> Vec<String> {
+/// Every needed object that a listing lacks or has with a wrong size, or that is damaged.
+fn faults(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
     let expected = needs.objects.iter();
     expected
-        .filter_map(|(key, size)| match repository.get(key) {
+        .filter_map(|(key, size)| match evidence.repository.get(key) {
             None => Some(format!("{key} is missing")),
             Some(found) if !size.fits(found.size_bytes) => {
                 Some(format!("{key} has {} bytes, which is wrong", found.size_bytes))
             }
+            Some(_) if evidence.damaged.contains(key) => Some(format!("{key} is damaged")),
             Some(_) => None,
         })
         .collect()

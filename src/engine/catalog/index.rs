@@ -196,6 +196,11 @@ impl LogIndex {
         self.chain.facts()
     }
 
+    /// The segment at a place is to be read and proven anew.
+    pub fn distrust(&mut self, place: Place) {
+        Arc::make_mut(&mut self.chain).forget(place);
+    }
+
     /// Indexes `run`, reading what is not known.
     ///
     /// # Errors

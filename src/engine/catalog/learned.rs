@@ -223,10 +223,24 @@ impl Summaries {
             self.sum.join(&next);
             return;
         }
+        self.sum_up(id, size);
+    }
+
+    fn sum_up(&mut self, id: BlockId, size: SegmentSize) {
         let slots = (0..=u8::MAX).take(self.slots.len());
         let mut sum = Sum::default();
         slots.for_each(|slot| sum.join(&self.sum_of(id.place(slot), size)));
         self.sum = sum;
+    }
+
+    /// Forgets what was learned of a slot.
+    fn forget(&mut self, place: Place, size: SegmentSize) {
+        if let Some(summary) = self.slots.get_mut(usize::from(place.slot())) {
+            *summary = Summary::default();
+            self.rare.remove(&place.slot());
+            self.clean_for = None;
+            self.sum_up(place.block(), size);
+        }
     }
 }
 
@@ -284,6 +298,14 @@ impl Chain {
     #[must_use]
     pub fn first(&self) -> Option<BlockId> {
         self.blocks.all().first().map(|(id, _)| *id)
+    }
+
+    /// Forgets what was learned of the segment at a place.
+    pub fn forget(&mut self, place: Place) {
+        let Some(size) = self.facts().map(|facts| facts.segment_size) else { return };
+        if self.blocks.get(place.block()).is_some() {
+            self.blocks.make_mut(place.block()).forget(place, size);
+        }
     }
 
     /// Forgets the blocks before a place.

@@ -12,14 +12,15 @@ use crate::{
         listing::{Extent, Listing},
         repository::Repository,
         runs,
+        segment::Place,
     },
-    layout::{BackupPlace, backup::ListedBackup},
+    layout::{BackupPlace, Role, backup::ListedBackup},
     sealed::keys::Keys,
     store::{BlobStore, StoreError},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -79,6 +80,7 @@ pub struct Reader {
     files: SmallFiles,
     logs: HashMap<String, LogIndex>,
     runs: HashMap<String, KnownRun>,
+    damaged: BTreeSet<String>,
 }
 
 /// A run that need not be followed again while nothing of its archive changes.
@@ -100,8 +102,8 @@ impl Reader {
     ) -> Self {
         let keys = Arc::<Keys>::default();
         let files = SmallFiles::new(store.clone(), place.clone(), keys.clone());
-        let (listing, logs, runs) = Default::default();
-        Self { store, place, scope, memory, keys, listing, files, logs, runs }
+        let (listing, logs, runs, damaged) = Default::default();
+        Self { store, place, scope, memory, keys, listing, files, logs, runs, damaged }
     }
 
     /// The same, with private keys for what is encrypted.
@@ -147,6 +149,25 @@ impl Reader {
         Ok(look)
     }
 
+    /// Takes note of the objects, by key, that are known to be damaged: they count as missing, and what
+    /// was remembered of them is read anew. Says whether others are damaged than before.
+    pub fn heed(&mut self, damaged: BTreeSet<String>) -> bool {
+        if damaged == self.damaged {
+            return false;
+        }
+        for key in damaged.difference(&self.damaged) {
+            self.files.distrust(key);
+            if let Some((archive, place)) = segment_of(&self.place, key)
+                && let Some(log) = self.logs.get_mut(&archive)
+            {
+                log.distrust(place);
+            }
+        }
+        self.runs.clear();
+        self.damaged = damaged;
+        true
+    }
+
     /// What a backup of a look of this reader needs, whether its catalogue lists it or not; `None`
     /// when nothing tells.
     ///
@@ -186,6 +207,7 @@ impl Reader {
             backups: &look.backups,
             needs: &look.needs,
             runs: &runs,
+            damaged: &self.damaged,
             problems: look.problems.clone(),
         });
         Ok(Observed { look, runs, catalog })
@@ -210,7 +232,14 @@ impl Reader {
         let memory = self.memory.clone();
         let source =
             LogSource { store: &*self.store, prefix: &self.place.prefix, keys: &self.keys };
-        let log = self.logs.entry(name.clone()).or_insert_with(|| LogIndex::open(memory, scope));
+        let log = self.logs.entry(name.clone()).or_insert_with(|| {
+            let mut log = LogIndex::open(memory, scope);
+            let places = self.damaged.iter().filter_map(|key| segment_of(&self.place, key));
+            for (_, place) in places.filter(|(archive, _)| *archive == name) {
+                log.distrust(place);
+            }
+            log
+        });
         let size = match log.facts() {
             Some(facts) => facts.segment_size,
             None => {
@@ -250,6 +279,14 @@ impl Reader {
     #[must_use]
     pub fn log(&self, archive: &str) -> Option<&LogIndex> {
         self.logs.get(archive)
+    }
+}
+
+/// The archive and the place of a segment, when the key is of one.
+fn segment_of(place: &BackupPlace, key: &str) -> Option<(String, Place)> {
+    match place.format.role(key) {
+        Role::Segment { archive, name, .. } => Some((archive, Place::parse(&name)?)),
+        Role::History { .. } | Role::Marker { .. } | Role::Data { .. } | Role::Other => None,
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
         data_dir: checker.data_dir(&engine.data_dir),
         poll_interval: checker.period(engine.poll_interval.as_ref(), POLL_INTERVAL),
         full_scan_interval: checker.period(engine.full_scan_interval.as_ref(), FULL_SCAN_INTERVAL),
+        scrub: checker.scrub(engine.scrub.as_ref()),
         memory_mib: checker.memory(engine.memory_mib.as_ref()),
         user: engine.user.unwrap_or_else(|| "postgres".to_owned()),
         tokens: checker.tokens(at, &written.token),
@@ -346,6 +347,51 @@ backup = { format = "pgbackrest", stanza = "orders", path = "/pgbackrest" }
         let settings = check(Path::new("btar.toml"), &good).unwrap();
         let region = settings.regions[0].store_options.region.as_deref();
         assert_eq!(region, Some("eu-west-1"), "the cloud's name tells the region");
+    }
+
+    #[test]
+    fn copies_are_read_again_unless_that_is_switched_off() {
+        let scrub = |table: &str| {
+            let text = GOOD.replace("[[token]]", &format!("{table}\n[[token]]"));
+            check(Path::new("btar.toml"), &text).unwrap().scrub
+        };
+        let found = scrub("").unwrap();
+        assert_eq!((found.every.as_secs(), found.rate_bytes), (7 * 86_400, 8 << 20));
+        let found = scrub("scrub = { every = \"1d\", rate_mib = 2 }").unwrap();
+        assert_eq!((found.every.as_secs(), found.rate_bytes), (86_400, 2 << 20));
+        assert_eq!(scrub("scrub = { every = \"0\" }"), None);
+        one("[[token]]", "scrub = { rate_mib = 0 }\n[[token]]", 6, "every = \"0\"");
+    }
+
+    #[test]
+    fn retention_holds_backups_and_guards_against_large_plans() {
+        let table = |inside: &str| {
+            GOOD.replace(
+                "plan = \"startup-4\"",
+                &format!("plan = \"x\"\ncopy_retention = {{ {inside} }}"),
+            )
+        };
+        let settings = |inside: &str| {
+            let settings = check(Path::new("btar.toml"), &table(inside)).unwrap();
+            settings.services[0].copy_retention.clone().unwrap()
+        };
+        let found = settings("keep_expired_for = \"30d\"");
+        assert_eq!(found.keep_expired_for.as_secs(), 30 * 86_400);
+        assert_eq!((found.keep_restorable, found.remove_percent_max), (2, 50));
+        let older = settings("expired_after = \"1d\"");
+        assert_eq!(older.keep_expired_for.as_secs(), 86_400);
+        let hold = "hold = [\"A\", { backup = \"B\", until = \"2027-01-01T00:00:00Z\" }]";
+        let held = settings(hold).hold;
+        let seen: Vec<_> = held.iter().map(|h| (h.label.as_str(), h.until.is_some())).collect();
+        assert_eq!(seen, [("A", false), ("B", true)]);
+        for (inside, words) in [
+            ("keep_expired_for = \"1d\", expired_after = \"1d\"", "older name"),
+            ("hold = [{ backup = \"B\", until = \"soon\" }]", "not a time"),
+            ("remove_percent_max = 101", "percentage"),
+        ] {
+            let found = mistakes(&table(inside));
+            assert!(found.len() == 1 && found[0].1.contains(words), "{inside}: {found:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,14 @@ pub(super) struct EngineTable {
     pub(super) poll_interval: Option<Spanned<String>>,
     pub(super) full_scan_interval: Option<Spanned<String>>,
     pub(super) memory_mib: Option<Spanned<u64>>,
+    pub(super) scrub: Option<ScrubTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScrubTable {
+    pub(super) every: Option<Spanned<String>>,
+    pub(super) rate_mib: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,8 +70,22 @@ pub(super) struct ServiceTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RetentionTable {
-    pub(super) expired_after: Spanned<String>,
+    pub(super) keep_expired_for: Option<Spanned<String>>,
+    /// The older name of `keep_expired_for`.
+    pub(super) expired_after: Option<Spanned<String>>,
     pub(super) keep_restorable: Option<usize>,
+    #[serde(default)]
+    pub(super) hold: Vec<Spanned<HoldTable>>,
+    pub(super) remove_percent_max: Option<Spanned<u8>>,
+    pub(super) confirm_after: Option<Spanned<String>>,
+}
+
+/// `"LABEL"`, or `{ backup = "LABEL", until = "2027-01-01T00:00:00Z" }`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum HoldTable {
+    Always(String),
+    Until { backup: String, until: String },
 }
 
 #[derive(Debug, Deserialize)]

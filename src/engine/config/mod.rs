@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod retention;
 mod services;
 mod units;
 
@@ -13,6 +14,7 @@ use crate::{
     layout::BackupPlace,
     store::config::StoreOptions,
 };
+use chrono::{DateTime, Utc};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -34,6 +36,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How often everything in them is listed, and not only what is new.
     pub full_scan_interval: Duration,
+    /// How copies are read again in the background; `None` means not at all.
+    pub scrub: Option<ScrubSettings>,
     /// Memory for copying, in MiB.
     pub memory_mib: u64,
     /// Who may call the API.
@@ -83,13 +87,37 @@ pub struct ServiceSettings {
     pub copy_retention: Option<RetentionSettings>,
 }
 
+/// How copies are read again in the background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrubSettings {
+    /// Every object is to be read once in this period.
+    pub every: Duration,
+    /// Bytes that are read of one copy in a second at most.
+    pub rate_bytes: u64,
+}
+
 /// When expired backups leave a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionSettings {
-    /// Grace time after a backup has left the copy's catalogue.
-    pub expired_after: Duration,
+    /// How long a backup is kept after it has left the copy's catalogue.
+    pub keep_expired_for: Duration,
     /// Restorable backups that must be listed before anything is removed.
     pub keep_restorable: usize,
+    /// Backups that are never removed.
+    pub hold: Vec<Hold>,
+    /// A plan that would remove more of the copy's backups or bytes than this is held back.
+    pub remove_percent_max: u8,
+    /// How long a plan that was held back must stay the same before it is carried out.
+    pub confirm_after: Duration,
+}
+
+/// A backup that is not removed, nor its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The tool's name of it.
+    pub label: String,
+    /// Until when; `None` means as long as the setting is there.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Where a service's backups lie.

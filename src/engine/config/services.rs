@@ -6,20 +6,18 @@ use crate::{
         ids::{ProjectName, ServiceId, ServiceName},
     },
     engine::config::{
-        BackupSettings, RetentionSettings, ServiceSettings,
+        BackupSettings, ServiceSettings,
         check::Checker,
         file::{BackupTable, RegionTable, ServiceTable},
     },
     layout::{BackupFormat, BackupPlace},
     store::key::Key,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 /// Types that this engine can replicate.
 const TYPES_WITH_BACKUP: &[&str] = &["pg"];
-const EXPIRED_AFTER: Duration = Duration::from_secs(7 * 86_400);
-const KEEP_RESTORABLE: usize = 2;
 
 impl Checker<'_> {
     pub(super) fn services(
@@ -100,10 +98,7 @@ impl Checker<'_> {
             }
             None => None,
         };
-        let copy_retention = written.copy_retention.as_ref().map(|table| RetentionSettings {
-            expired_after: self.period(Some(&table.expired_after), EXPIRED_AFTER),
-            keep_restorable: table.keep_restorable.unwrap_or(KEEP_RESTORABLE),
-        });
+        let copy_retention = written.copy_retention.as_ref().map(|table| self.retention(table));
         let (cloud, plan) = (cloud?, written.plan.clone());
         Some(ServiceSettings { id, service_type, cloud, plan, backup, copy_retention })
     }

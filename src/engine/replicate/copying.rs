@@ -12,8 +12,8 @@ use crate::{
         error::chain,
         replicate::{
             execute::{
-                Copier, CopyError, FILES_AT_ONCE, Lane, NoRecorder, Progress, Recorder,
-                SEGMENTS_AT_ONCE, Side, cores,
+                Copier, CopyError, FILES_AT_ONCE, Lane, Progress, Recorder, SEGMENTS_AT_ONCE, Side,
+                cores,
             },
             pass::{Replicator, Turn},
             plan::{self, Stage},
@@ -45,31 +45,35 @@ pub struct Budget {
     parts: u32,
     of_regions: Arc<std::sync::Mutex<BTreeMap<CloudName, Memory>>>,
     proofs: Arc<Semaphore>,
-    recorder: Arc<dyn Recorder>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self::new(MEMORY_MIB, 1, Arc::new(NoRecorder))
+        Self::new(MEMORY_MIB, 1)
     }
 }
 
 impl Budget {
-    /// Copying to so many regions with `memory_mib` in all. `recorder` is told of every object that
-    /// was written.
+    /// Copying to so many regions with `memory_mib` in all.
     #[must_use]
-    pub fn new(memory_mib: u64, regions: usize, recorder: Arc<dyn Recorder>) -> Self {
+    pub fn new(memory_mib: u64, regions: usize) -> Self {
         // The rest is for connections, for what is decoded, and for the allocator's own needs.
         let memory = Memory::new((memory_mib << 20) / 8 * 5);
         let proofs = Arc::new(Semaphore::new(cores()));
         let parts = if regions > 1 { 2 } else { 1 };
-        Self { memory, parts, of_regions: Arc::default(), proofs, recorder }
+        Self { memory, parts, of_regions: Arc::default(), proofs }
     }
 
-    /// A copier from one source.
+    /// A copier from one source. `recorder` is told of every object that was written.
     #[must_use]
-    pub fn copier(&self, source: Side, at_once: usize, clock: Arc<dyn Clock>) -> Copier {
-        let (proofs, recorder) = (self.proofs.clone(), self.recorder.clone());
+    pub fn copier(
+        &self,
+        source: Side,
+        at_once: usize,
+        clock: Arc<dyn Clock>,
+        recorder: Arc<dyn Recorder>,
+    ) -> Copier {
+        let proofs = self.proofs.clone();
         Copier { source, at_once, proofs, clock, recorder }
     }
 
@@ -246,7 +250,8 @@ impl Replicator {
         }
         let (mut tells, running): (Vec<_>, Vec<_>) =
             parts.iter().map(|_| oneshot::channel()).map(|(tell, told)| (Some(tell), told)).unzip();
-        let copier = self.shared.budget.copier(source, at_once, self.shared.clock.clone());
+        let (clock, ledgers) = (self.shared.clock.clone(), self.ledgers.clone());
+        let copier = self.shared.budget.copier(source, at_once, clock, ledgers);
         tokio::spawn(async move {
             let lanes: Vec<_> = parts.iter().map(Part::lane).collect();
             let mut tell = |at: usize, errors: Vec<CopyError>| {

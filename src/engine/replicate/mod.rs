@@ -5,18 +5,29 @@
 //! leaves nothing that the next pass does not see. The log has a lane of its own, so that a large
 //! base backup does not hold it up.
 
+pub mod guard;
 mod needed_log;
 pub mod plan;
 pub mod prove;
 pub mod prune;
 
+pub mod record;
+
 mod carry;
 pub mod copying;
 mod describe;
+mod examine;
 pub mod execute;
+pub(super) mod keep;
+mod lag;
 pub mod pass;
+mod repair;
 mod retain;
 mod schedule;
+mod scrub;
+
+#[cfg(test)]
+mod proof_tests;
 
 #[cfg(test)]
 mod simulation;
@@ -52,17 +63,17 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    const FULL: &str = "20261123-075157F";
+    pub(super) const FULL: &str = "20261123-075157F";
     const INCREMENTAL: &str = "20261123-075157F_20261123-075238I";
 
-    struct Pair {
-        source: MemoryStore,
-        target: MemoryStore,
+    pub(super) struct Pair {
+        pub(super) source: MemoryStore,
+        pub(super) target: MemoryStore,
         sides: Sides,
     }
 
     impl Pair {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let (source, target) = (MemoryStore::new(), MemoryStore::new());
             let sides = Sides {
                 source: Arc::new(source.clone()),
@@ -73,7 +84,7 @@ mod tests {
             Self { source, target, sides }
         }
 
-        async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+        pub(super) async fn put(&self, key: &str, bytes: impl Into<Bytes>) {
             let bytes: Bytes = bytes.into();
             let key = Key::parse(&format!("repo/{key}")).unwrap();
             let size = bytes.len() as u64;
@@ -90,7 +101,7 @@ mod tests {
         }
 
         /// A full backup, and an incremental one when `both`, with their log.
-        async fn write(&self, both: bool) {
+        pub(super) async fn write(&self, both: bool) {
             let archive = "[backrest]\nbackrest-format=5\n\n[db:history]\n\
                            1={\"db-id\":77,\"db-version\":\"15\"}\n";
             self.put("archive/m/archive.info", sealed(archive)).await;
@@ -323,6 +334,16 @@ mod tests {
 
     /// The copy as retention sees it, every listed backup being restorable.
     async fn retained(pair: &Pair, since: i64, now: i64, keep: usize) -> prune::PrunePlan {
+        retained_but(pair, since, now, keep, &[]).await
+    }
+
+    async fn retained_but(
+        pair: &Pair,
+        since: i64,
+        now: i64,
+        keep: usize,
+        held: &[&str],
+    ) -> prune::PrunePlan {
         let source = pair.look(&pair.source, "repo").await;
         let target = pair.look(&pair.target, "p/s").await;
         let at = |day| chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day);
@@ -356,9 +377,12 @@ mod tests {
             };
             expired.push(prune::Expired { label, since: at(since), needs });
         }
-        let retention =
-            prune::Retention { expired_after: chrono::TimeDelta::days(7), keep_restorable: keep };
-        prune::plan(&format, &target, &catalog, &expired, retention, at(now))
+        let retention = prune::Retention {
+            keep_expired_for: chrono::TimeDelta::days(7),
+            keep_restorable: keep,
+            held: held.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        prune::plan(&format, &target, &catalog, &expired, &retention, at(now))
     }
 
     #[tokio::test]
@@ -385,6 +409,9 @@ mod tests {
         assert_eq!(names(&plan.files), ["emp"], "pg_data/a is needed by the incremental backup");
         let numbers: Vec<&str> = plan.log.iter().map(|k| &k[k.len() - 42..k.len() - 41]).collect();
         assert_eq!(numbers, ["2", "3"], "the log before the incremental backup");
+
+        let held = retained_but(&pair, 0, 700, 2, &[FULL]).await;
+        assert!(held.is_empty() && held.held.is_none(), "the held backup stays, and its log");
 
         let held = retained(&pair, 0, 7, 3).await;
         assert!(held.is_empty() && held.held.unwrap().contains("3 are to be kept"));

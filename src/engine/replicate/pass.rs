@@ -13,12 +13,12 @@ use crate::{
             listing::Extent,
             observe::{Look, Observed, Reader},
         },
-        config::ServiceSettings,
+        config::{ScrubSettings, ServiceSettings},
         error::chain,
         replicate::{
             copying::{Budget, Running, ended},
             execute::Progress,
-            needed_log,
+            record::{Ledger, Ledgers, Primary},
         },
         state::State,
         views::{PrimaryView, RegionView, Views},
@@ -39,7 +39,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 /// Problems that are kept for people of one pass.
 const PROBLEMS_MAX: usize = 20;
@@ -64,6 +64,8 @@ pub struct Shared {
     pub is_forking: Arc<IsForking>,
     /// What copying may use.
     pub budget: Budget,
+    /// How the copies are read again; `None` means not at all.
+    pub scrub: Option<ScrubSettings>,
 }
 
 impl fmt::Debug for Shared {
@@ -79,17 +81,24 @@ pub struct Replicator {
     /// None for a service that is known from its copy alone.
     source: Option<Mutex<Reader>>,
     targets: BTreeMap<CloudName, Arc<Target>>,
+    /// What is known of the objects of each copy.
+    pub(super) ledgers: Arc<Ledgers>,
+    /// Where damaged objects are repaired from.
+    pub(super) primary: Option<Primary>,
     pub(super) shared: Shared,
     /// On the monotonic clock.
-    last_full_scan: Mutex<Option<Duration>>,
+    pub(super) last_full_scan: Mutex<Option<Duration>>,
     /// Woken when there is something to do.
     pub wake: Arc<Notify>,
+    /// Woken when there is something to read again.
+    pub read: Arc<Notify>,
 }
 
 /// One region that could hold a copy.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) reader: Mutex<Reader>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) data: Mutex<DataLane>,
     pub(super) progress: Arc<Progress>,
     /// What an earlier pass did not wait for.
@@ -158,17 +167,17 @@ impl Replicator {
         targets: BTreeMap<CloudName, Reader>,
         shared: Shared,
     ) -> Self {
-        let target = |reader| Target {
-            reader: Mutex::new(reader),
-            data: Mutex::default(),
-            progress: Arc::default(),
-            late: Mutex::default(),
+        let (last_full_scan, wake, read) = <(_, Arc<Notify>, Arc<Notify>)>::default();
+        let ledgers = Ledgers::of(&service.id, &targets, &shared, (&wake, &read));
+        let target = |(cloud, reader): (CloudName, Reader)| {
+            let (ledger, reader) = (ledgers.0[&cloud].clone(), Mutex::new(reader));
+            let (data, progress, late) = Default::default();
+            (cloud, Arc::new(Target { reader, ledger, data, progress, late }))
         };
-        let targets = targets.into_iter();
-        let targets = targets.map(|(cloud, reader)| (cloud, Arc::new(target(reader)))).collect();
-        let source = source.map(Mutex::new);
-        let (last_full_scan, wake) = (Mutex::default(), Arc::default());
-        Self { service, source, targets, shared, last_full_scan, wake }
+        let targets = targets.into_iter().map(target).collect();
+        let primary = source.as_ref().map(Primary::of);
+        let (source, ledgers) = (source.map(Mutex::new), Arc::new(ledgers));
+        Self { service, source, targets, ledgers, primary, shared, last_full_scan, wake, read }
     }
 
     /// Looks at the copy in `region` now, and nothing else.
@@ -201,6 +210,10 @@ impl Replicator {
         let source = source.as_ref().map(|(_, look)| look);
         for Turn { cloud, target, full, seen, problems } in turns {
             let observed = self.publish(cloud, target, source, seen, problems).await;
+            if let Some(observed) = &observed {
+                let seen = &*observed.look.repository;
+                target.ledger.settle(full.then_some(seen)).await;
+            }
             if let (true, Some(source), Some(observed)) = (full, source, observed) {
                 self.prune(cloud, target, source, &observed).await;
             }
@@ -301,6 +314,7 @@ impl Replicator {
         seen: Result<Option<Look>, StoreError>,
         mut problems: Vec<String>,
     ) -> Option<Observed> {
+        self.heed(target, source).await;
         let observed = match seen {
             Ok(Some(look)) => target.reader.lock().await.judge(look).await,
             Ok(None) => {
@@ -310,6 +324,7 @@ impl Replicator {
             Err(error) => Err(error),
         };
         let now = self.shared.clock.now();
+        problems.extend(target.ledger.problems());
         problems.truncate(PROBLEMS_MAX);
         let observed = match observed {
             Ok(observed) => observed,
@@ -323,7 +338,9 @@ impl Replicator {
             }
         };
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
-        target.data.lock().await.damaged = damage.map(|damage| damage.key.clone()).collect();
+        let damaged = damage.map(|damage| damage.key.clone());
+        let damaged = damaged.chain(target.ledger.damaged().into_keys()).collect();
+        target.data.lock().await.damaged = damaged;
         let lag_seconds = self.lag(cloud, source, &observed.look);
         let before = self.shared.views.service(&self.service.id);
         let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
@@ -345,28 +362,6 @@ impl Replicator {
         });
         self.describe(target, ranges).await;
         Some(observed)
-    }
-
-    /// How far the copy's log is behind. Without the primary: since it was last in step.
-    fn lag(&self, cloud: &CloudName, source: Option<&Look>, target: &Look) -> Option<u64> {
-        let now = self.shared.clock.now();
-        let since = match source {
-            Some(source) => needed_log::behind_since(source, target),
-            None => match self.shared.state.in_step_at(&self.service.id, cloud) {
-                Ok(in_step) => Some(in_step?),
-                Err(error) => {
-                    warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
-                    return None;
-                }
-            },
-        };
-        let lag = since.map_or(0, |since| (now - since).num_seconds().max(1).unsigned_abs());
-        if source.is_some()
-            && let Err(error) = self.shared.state.measure(&self.service.id, cloud, now, lag)
-        {
-            warn!(service = %self.service.id, error = %chain(&error), "a measurement is lost");
-        }
-        Some(lag)
     }
 }
 

@@ -16,12 +16,14 @@ use std::{
 };
 
 /// How long expired backups stay in a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Grace time after a backup has left the copy's catalogue.
-    pub expired_after: TimeDelta,
+    /// How long a backup is kept after it has left the copy's catalogue.
+    pub keep_expired_for: TimeDelta,
     /// Restorable backups that the catalogue must list before anything is removed.
     pub keep_restorable: usize,
+    /// Labels of backups that are never removed, nor what they need.
+    pub held: BTreeSet<String>,
 }
 
 /// A backup in the copy that its catalogue does not list.
@@ -54,6 +56,11 @@ impl PrunePlan {
     pub fn is_empty(&self) -> bool {
         self.markers.is_empty() && self.files.is_empty() && self.log.is_empty()
     }
+
+    /// Every key, in the order of removal.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.markers.iter().chain(&self.files).chain(&self.log)
+    }
 }
 
 /// The labels of backups that lie in the copy without being listed, neither by its own catalogue nor
@@ -76,12 +83,17 @@ pub fn plan(
     target: &Look,
     catalog: &RegionCatalog,
     expired: &[Expired],
-    retention: Retention,
+    retention: &Retention,
     now: DateTime<Utc>,
 ) -> PrunePlan {
-    let (over, kept): (Vec<&Expired>, Vec<&Expired>) =
-        expired.iter().partition(|backup| now - backup.since >= retention.expired_after);
     let held = |why: String| PrunePlan { held: Some(why), ..PrunePlan::default() };
+    let kept = match kept_labels(format, expired, &retention.held) {
+        Ok(kept) => kept,
+        Err(why) => return held(why),
+    };
+    let (over, kept): (Vec<&Expired>, Vec<&Expired>) = expired.iter().partition(|backup| {
+        now - backup.since >= retention.keep_expired_for && !kept.contains(&backup.label)
+    });
     let restorable = catalog.backups.iter().filter(|backup| backup.range.is_some()).count();
     let wanted = retention.keep_restorable.max(1);
     if restorable < wanted {
@@ -126,6 +138,27 @@ pub fn plan(
     }
     plan.log = unneeded_log(&target.repository, target, &kept);
     plan
+}
+
+/// The expired backups that are held, and those that they refer to.
+fn kept_labels(
+    format: &BackupFormat,
+    expired: &[Expired],
+    held: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, String> {
+    let mut kept = BTreeSet::new();
+    for backup in expired.iter().filter(|backup| held.contains(&backup.label)) {
+        let label = &backup.label;
+        let needs = backup.needs.as_ref().ok_or_else(|| {
+            format!("nothing is removed: the manifest of {label}, which is held, cannot be read")
+        })?;
+        kept.insert(label.clone());
+        kept.extend(needs.objects.keys().filter_map(|key| match format.role(key) {
+            Role::Data { label } | Role::Marker { label } => Some(label),
+            Role::History { .. } | Role::Segment { .. } | Role::Other => None,
+        }));
+    }
+    Ok(kept)
 }
 
 /// Segments before the start of every kept backup of their cluster. None where a start is not known.

@@ -4,11 +4,14 @@
 //! straight from async code. Documents are JSON with a version inside; tables only hold what is
 //! searched for. What stores hold is kept as a cache and never as truth.
 
+pub mod damage;
 pub mod expired;
 pub mod forks;
 pub mod logs;
 pub mod measurements;
+pub mod records;
 pub mod services;
+pub mod verified;
 
 use rusqlite::Connection;
 use std::{
@@ -144,13 +147,19 @@ fn prepare(connection: &Connection, file: &Path) -> Result<(), StateError> {
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
     let tables = match version {
-        0 => format!("{SCHEMA} {}", logs::SCHEMA),
-        1 => format!("{FROM_VERSION_1} {}", logs::SCHEMA),
-        SCHEMA_VERSION => return Ok(()),
+        0 => Some(format!("{SCHEMA} {}", logs::SCHEMA)),
+        1 => Some(format!("{FROM_VERSION_1} {}", logs::SCHEMA)),
+        SCHEMA_VERSION => None,
         found => return Err(StateError::Newer { file: file.to_owned(), found }),
     };
-    let all = format!("BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
-    connection.execute_batch(&all).map_err(fault)
+    if let Some(tables) = tables {
+        let all = format!("BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+        connection.execute_batch(&all).map_err(fault)?;
+    }
+    // Tables that were added later hold caches and notes: an older engine may ignore them.
+    connection.execute_batch(records::SCHEMA).map_err(fault)?;
+    connection.execute_batch(verified::SCHEMA).map_err(fault)?;
+    connection.execute_batch(damage::SCHEMA).map_err(fault)
 }
 
 fn to_json<T: serde::Serialize>(document: &T) -> String {

@@ -43,6 +43,7 @@ pub(crate) struct World {
     disk_reserve: String,
     copy_only: bool,
     retention: &'static str,
+    scrub: &'static str,
     bucket: Option<Bucket>,
     engine: Option<Child>,
     binary: PathBuf,
@@ -91,6 +92,7 @@ impl World {
             disk_reserve: "16MiB".to_owned(),
             copy_only: false,
             retention: "",
+            scrub: "",
             bucket: None,
             engine: None,
             binary,
@@ -129,6 +131,11 @@ impl World {
     /// What expired backups leave the copy by.
     pub(crate) fn retention(&mut self, setting: &'static str) {
         self.retention = setting;
+    }
+
+    /// How copies are read again.
+    pub(crate) fn scrub(&mut self, setting: &'static str) {
+        self.scrub = setting;
     }
 
     pub(crate) fn disk_reserve(&mut self, size: &str) {
@@ -182,11 +189,12 @@ impl World {
         let services = SERVICES.replace("#retention", self.retention);
         let services = if self.copy_only { "" } else { services.as_str() };
         let text = format!(
-            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n\
+            "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n{}\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
              [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{regions}{services}",
             self.port,
             self.place.path().display(),
+            self.scrub,
             self.fork_ports,
             self.disk_reserve,
         );
@@ -229,6 +237,20 @@ impl World {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// SIGTERM, and the engine's own orderly end.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.engine.take() {
+            run(Command::new("kill").arg(child.id().to_string()));
+            let ended = child.wait().unwrap();
+            assert!(ended.success(), "{ended}\n{}", self.log());
+        }
+    }
+
+    /// The primary region's store is there again.
+    pub(crate) fn find_primary(&self) {
+        fs::rename(self.place.path().join("taken-away"), self.store("aws-eu-west-1")).unwrap();
     }
 
     /// The primary region's store disappears.
@@ -325,6 +347,13 @@ impl World {
         ]));
         let (rows, sum) = text.split_once('|').unwrap();
         (rows.parse().unwrap(), sum.parse().unwrap())
+    }
+
+    /// Runs `btar` with some arguments and gives the exit code and standard output.
+    pub(crate) fn btar_code(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(&self.binary);
+        let out = command.args(arguments).envs(self.environment()).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
     }
 
     /// Runs `btar` with some arguments and gives status and output.

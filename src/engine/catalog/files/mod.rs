@@ -169,6 +169,12 @@ impl SmallFiles {
         Ok(Some(read))
     }
 
+    /// The object with this key is to be read anew.
+    pub fn distrust(&mut self, key: &str) {
+        self.needs.remove(key);
+        self.histories.remove(key);
+    }
+
     /// The ways to all timelines of an archive.
     async fn paths(
         &mut self,

@@ -18,7 +18,6 @@ use crate::{
         config::{RetentionSettings, ServiceSettings},
         replicate::{
             copying::Budget,
-            execute::NoRecorder,
             pass::{Replicator, Shared},
         },
         state::State,
@@ -147,8 +146,11 @@ impl Run {
         };
         let copies = REGIONS.iter().map(|name| copy(name)).collect();
         let retention = chance.random_bool(0.5).then(|| RetentionSettings {
-            expired_after: Duration::from_secs(chance.random_range(0..60)),
+            keep_expired_for: Duration::from_secs(chance.random_range(0..60)),
             keep_restorable: chance.random_range(1..3),
+            hold: Vec::new(),
+            remove_percent_max: chance.random_range(30..=100),
+            confirm_after: Duration::from_secs(chance.random_range(0..60)),
         });
         let clock = SimClock::default();
         Self { chance, seed, clock, primary, copies, retention, findings }
@@ -168,7 +170,8 @@ impl Run {
             views: Arc::new(Views::default()),
             stop: CancellationToken::new(),
             full_scan_interval: Duration::from_secs(20),
-            budget: Budget::new(64, REGIONS.len(), Arc::new(NoRecorder)),
+            budget: Budget::new(64, REGIONS.len()),
+            scrub: None,
             is_forking: Arc::new(|_, _| false),
         };
         let reader = |store: Arc<dyn BlobStore>, prefix: &str, is_source: bool| {

@@ -1,11 +1,19 @@
 //! Verifies a copy without an engine: by its listing, or by reading everything again.
 //!
-//! - *fast*: every object that the copy's backups need is listed with the right size, and the log is
-//!   gapless by its names. Reads the catalogue, the manifests and one segment.
-//! - *deep*: besides, every segment that a backup can need is read and its records are followed, and
-//!   every stored file is compared with the checksum that pgBackRest keeps of it.
+//! - *fast*: every object that the copy's backups need, and every one that its manifests record, is
+//!   listed with the right size, and the log is gapless by its names. Reads the catalogue, the manifests
+//!   and one segment.
+//! - *deep*: besides, every recorded object is read and its checksum compared, every segment that a
+//!   backup can need is followed record by record, and every stored file is compared with the SHA-1 that
+//!   pgBackRest keeps of it. Each object is read once for all of that.
 //!
-//! Nothing is written. A running engine repairs what it finds missing or of a wrong size by itself.
+//! Nothing is written into the copy. A running engine repairs what it finds missing or wrong by itself.
+
+mod records;
+mod tap;
+
+pub mod report;
+pub mod resume;
 
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreWindow},
@@ -14,14 +22,14 @@ use crate::{
             build::{self, Evidence},
             files::read_small,
             index::IndexedRun,
-            learned::NoMemory,
+            learned::{LogMemory, NoMemory},
             listing::Extent,
             observe::{Look, Reader},
-            segment::Place,
         },
         config::Settings,
-        error::chain,
         parts::PartHasher,
+        stretches::difference,
+        verify::{records::Recorded, resume::Resume, tap::Tap},
     },
     layout::{
         BackupFormat, BackupPlace,
@@ -41,9 +49,7 @@ use crate::{
 use futures_util::TryStreamExt;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     sync::Arc,
-    time::Duration,
 };
 
 /// How thoroughly to verify.
@@ -67,12 +73,25 @@ pub struct CopyReport {
     pub window: Option<RestoreWindow>,
     /// Objects of the copy.
     pub objects: u64,
+    /// Objects that the copy's manifests record.
+    pub recorded: u64,
+    /// Objects that no manifest records: a running engine will.
+    pub unrecorded: u64,
     /// Bytes that were read and compared.
     pub proven_bytes: u64,
     /// Stored files without a checksum, whose size alone could be compared.
     pub without_sum: u64,
     /// What is wrong, for people. Empty when the copy is good.
     pub faults: Vec<String>,
+    /// What is remarkable and not wrong, for people.
+    pub notes: Vec<String>,
+}
+
+impl CopyReport {
+    /// Whether something is wrong with an object.
+    fn is_faulty(&self, key: &str) -> bool {
+        self.faults.iter().any(|fault| fault.starts_with(key))
+    }
 }
 
 /// A copy to verify.
@@ -110,42 +129,71 @@ pub fn copies(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<Copy>, 
     Ok(copies)
 }
 
-/// Verifies a copy.
+/// Verifies a copy. A deep verification leaves out what `resume` knows to be proven.
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read. Faults of the copy are in the report.
 pub async fn verify(
     copy: &Copy,
     depth: Depth,
-    clock: &dyn Clock,
+    resume: Option<&Resume>,
+    clock: &Arc<dyn Clock>,
 ) -> Result<CopyReport, StoreError> {
     let place = copy.place.clone();
-    // Nothing that an engine has learned counts here.
-    let mut reader = Reader::new(copy.store.clone(), place, String::new(), Arc::new(NoMemory));
     let mut report = CopyReport::default();
+    // The records before the listing: what is recorded was there by then.
+    let recorded = Recorded::find(&*copy.store, &place, &mut report).await?;
     let look = match depth {
         Depth::Fast => {
+            let store = copy.store.clone();
+            let mut reader = Reader::new(store, place, String::new(), Arc::new(NoMemory));
             let look = reader.look(Extent::Everything).await?;
-            report.faults = by_listing(&look);
+            report.faults.extend(by_listing(&look));
             look
         }
         Depth::Deep { rate_bytes } => {
-            let observed = reader.observe(Extent::Everything).await?;
-            report.faults.clone_from(&observed.catalog.problems);
-            report.window = Some(observed.catalog.window);
-            let mut pace = Pace { rate_bytes, begun: clock.monotonic(), read_bytes: 0, clock };
-            let sums = Sums { copy, look: &observed.look };
-            sums.compare(&mut report, &mut pace).await?;
-            report.proven_bytes += segment_bytes(&observed.runs);
-            observed.look
+            let tap = Arc::new(Tap::new(copy.store.clone(), rate_bytes, clock.clone()));
+            let look = deep(copy, tap, &recorded, resume, &mut report).await;
+            if let Some(resume) = resume {
+                resume.flush(copy);
+            }
+            look?
         }
     };
+    recorded.compare(copy, &look.repository, &mut report).await?;
     report.backups = look.backups.len();
     report.objects = look.repository.extent().0;
     if look.files.backup_info.is_none() && report.faults.is_empty() {
         report.faults.push("the copy has no readable backup.info".to_owned());
     }
     Ok(report)
+}
+
+/// Reads everything once.
+async fn deep(
+    copy: &Copy,
+    tap: Arc<Tap>,
+    recorded: &Recorded,
+    resume: Option<&Resume>,
+    report: &mut CopyReport,
+) -> Result<Look, StoreError> {
+    let memory: Arc<dyn LogMemory> = match resume {
+        Some(resume) => resume.memory(),
+        // Nothing that an engine has learned counts here.
+        None => Arc::new(NoMemory),
+    };
+    let scope = format!("{} {}", copy.region, copy.place.prefix);
+    let mut reader = Reader::new(tap.clone(), copy.place.clone(), scope, memory);
+    let observed = reader.observe(Extent::Everything).await?;
+    report.faults.extend(observed.catalog.problems.iter().cloned());
+    report.window = Some(observed.catalog.window);
+    let mut proven = proven_segments(&observed.runs);
+    let look = &observed.look;
+    let mut sums = Sums { copy, look, tap: &tap, recorded, resume, proven: &mut proven };
+    sums.compare(report).await?;
+    recorded.read(copy, &observed.look.repository, &tap, resume, &mut proven, report).await?;
+    report.proven_bytes = proven.values().sum();
+    Ok(observed.look)
 }
 
 /// What a listing alone tells.
@@ -155,6 +203,7 @@ fn by_listing(look: &Look) -> Vec<String> {
         backups: &look.backups,
         needs: &look.needs,
         runs: &BTreeMap::new(),
+        damaged: &BTreeSet::new(),
         problems: look.problems.clone(),
     });
     let mut faults: Vec<String> = look.problems.clone();
@@ -173,62 +222,67 @@ fn by_listing(look: &Look) -> Vec<String> {
     faults
 }
 
-fn segment_bytes(runs: &BTreeMap<String, Arc<IndexedRun>>) -> u64 {
+/// The segments whose contents have the SHA-1 of their names, with their sizes.
+fn proven_segments(runs: &BTreeMap<String, Arc<IndexedRun>>) -> BTreeMap<String, u64> {
     let proven = runs.values().flat_map(|run| {
-        let archive = run.run.archive.directory();
+        let archive = &run.run.archive;
         (0..run.len()).filter_map(move |at| {
             let (place, segment) = run.run.packed(at)?;
-            Some(((archive, place), segment.size_bytes()))
+            Some((archive.key(place, segment), segment.size_bytes()))
         })
     });
-    let distinct: BTreeMap<(&str, Place), u64> = proven.collect();
-    distinct.values().sum()
+    proven.collect()
 }
 
 /// Compares stored files with the checksums of the manifests.
 struct Sums<'a> {
     copy: &'a Copy,
     look: &'a Look,
+    tap: &'a Tap,
+    recorded: &'a Recorded,
+    resume: Option<&'a Resume>,
+    proven: &'a mut BTreeMap<String, u64>,
 }
 
 impl Sums<'_> {
-    async fn compare(
-        &self,
-        report: &mut CopyReport,
-        pace: &mut Pace<'_>,
-    ) -> Result<(), StoreError> {
+    async fn compare(&mut self, report: &mut CopyReport) -> Result<(), StoreError> {
         let BackupFormat::PgBackRest { stanza } = &self.copy.place.format;
         let prefix = &self.copy.place.prefix;
         // Backups share files: each stretch of an object is read once.
         let mut seen: BTreeSet<(String, u64)> = BTreeSet::new();
+        let mut by_object: BTreeMap<String, Vec<StoredFile>> = BTreeMap::new();
         for backup in &self.look.backups {
             let Ok(key) = prefix.join(&keys::manifest(stanza, &backup.label)) else { continue };
-            let Some(bytes) = read_small(&*self.copy.store, &key).await? else { continue };
+            let Some(bytes) = read_small(self.tap, &key).await? else { continue };
             let Ok(files) = stored_files(stanza, &backup.label, &bytes) else { continue };
-            let mut by_object: BTreeMap<String, Vec<StoredFile>> = BTreeMap::new();
             for file in files {
                 if seen.insert((file.key.clone(), file.offset)) {
                     by_object.entry(file.key.clone()).or_default().push(file);
                 }
             }
-            for (key, mut files) in by_object {
-                files.sort_by_key(|file| file.offset);
-                self.object(&key, &files, report, pace).await?;
-            }
+        }
+        for (key, mut files) in by_object {
+            files.sort_by_key(|file| file.offset);
+            self.object(&key, &files, report).await?;
         }
         Ok(())
     }
 
     async fn object(
-        &self,
+        &mut self,
         key: &str,
         files: &[StoredFile],
         report: &mut CopyReport,
-        pace: &mut Pace<'_>,
     ) -> Result<(), StoreError> {
         report.without_sum += files.iter().filter(|file| file.sha1.is_none()).count() as u64;
+        let stretches = files.iter().filter(|file| file.sha1.is_some()).map(|f| f.size_bytes).sum();
+        let there = self.look.repository.get(key);
+        if self.resume.is_some_and(|resume| resume.is_proven(self.copy, key, there)) {
+            self.proven.insert(key.to_owned(), stretches);
+            return Ok(());
+        }
         let Ok(full): Result<Key, _> = self.copy.place.prefix.join(key) else { return Ok(()) };
-        let mut body = match self.copy.store.get(&full).await {
+        let mut body = match self.tap.get(&full).await {
             Ok(object) => object.body,
             // What is missing has been found by the listing.
             Err(StoreError::NotFound(_)) => return Ok(()),
@@ -236,72 +290,23 @@ impl Sums<'_> {
         };
         let mut hasher = PartHasher::new(files.iter().map(|file| (file.offset, file.size_bytes)));
         while let Some(piece) = body.try_next().await? {
-            pace.take(piece.len() as u64).await;
             hasher.take(&piece);
         }
+        let before = report.faults.len();
         for (file, sum) in files.iter().zip(hasher.finish()) {
-            match (&file.sha1, sum) {
-                (Some(expected), Some(found)) if *expected == found => {
-                    report.proven_bytes += file.size_bytes;
-                }
-                (Some(expected), found) => {
-                    let found = found.unwrap_or_else(|| "an early end".to_owned());
-                    report.faults.push(format!(
-                        "{key} is damaged: the {} bytes at {} have the SHA-1 {found}, not {expected}",
-                        file.size_bytes, file.offset
-                    ));
-                }
-                (None, _) => {}
+            if let Some(what) = difference(file, sum.as_ref()) {
+                report.faults.push(format!("{key} is damaged: {what}"));
             }
+        }
+        if report.faults.len() > before {
+            return Ok(());
+        }
+        self.proven.insert(key.to_owned(), stretches);
+        if let (Some(resume), Some(there)) = (self.resume, there)
+            && self.recorded.allows(key, self.tap.sum(&full))
+        {
+            resume.note(self.copy, key, &there);
         }
         Ok(())
     }
-}
-
-/// Keeps the reading below a rate.
-struct Pace<'a> {
-    rate_bytes: Option<u64>,
-    begun: Duration,
-    read_bytes: u64,
-    clock: &'a dyn Clock,
-}
-
-impl Pace<'_> {
-    async fn take(&mut self, bytes: u64) {
-        self.read_bytes += bytes;
-        let Some(rate) = self.rate_bytes.filter(|rate| *rate > 0) else { return };
-        let due = Duration::from_millis(self.read_bytes.saturating_mul(1000) / rate);
-        let spent = self.clock.monotonic().saturating_sub(self.begun);
-        if let Some(ahead) = due.checked_sub(spent) {
-            self.clock.sleep(ahead).await;
-        }
-    }
-}
-
-/// The report of a copy in words.
-#[must_use]
-pub fn text(copy: &Copy, depth: Depth, found: &Result<CopyReport, StoreError>) -> String {
-    let head = format!("{} in {}", copy.service, copy.region);
-    let report = match found {
-        Err(error) => return format!("{head}: cannot be read: {}\n", chain(error)),
-        Ok(report) => report,
-    };
-    let verdict = if report.faults.is_empty() { "good" } else { "NOT GOOD" };
-    let mut text =
-        format!("{head}: {verdict} ({} backups, {} objects", report.backups, report.objects);
-    if let Depth::Deep { .. } = depth {
-        write!(text, ", {} bytes proven", report.proven_bytes).expect("a string takes it");
-    }
-    if report.without_sum > 0 {
-        let files = report.without_sum;
-        write!(text, ", {files} files have no checksum").expect("a string takes it");
-    }
-    text += ")\n";
-    if let Some(window) = report.window.as_ref().filter(|window| !window.ranges().is_empty()) {
-        writeln!(text, "  restorable: {window}").expect("a string takes it");
-    }
-    for fault in &report.faults {
-        writeln!(text, "  ! {fault}").expect("a string takes it");
-    }
-    text
 }
