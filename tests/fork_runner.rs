@@ -111,6 +111,7 @@ impl World {
                 format: BackupFormat::PgBackRest { stanza: "orders".to_owned() },
                 prefix: Key::parse("demo/orders").unwrap(),
             },
+            site_store: None,
             store_root: self.store.clone(),
             site: ForkSite {
                 dir: self.place.path().join("fork's"),

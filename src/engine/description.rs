@@ -87,8 +87,13 @@ impl Description {
     }
 
     fn is_sound(&self) -> bool {
-        let BackupFormat::PgBackRest { stanza } = &self.copy.format;
-        self.version == VERSION && !stanza.contains('/') && Key::parse(stanza).is_ok()
+        let sound = match &self.copy.format {
+            BackupFormat::PgBackRest { stanza } => {
+                !stanza.contains('/') && Key::parse(stanza).is_ok()
+            }
+            BackupFormat::PgHoard => true,
+        };
+        self.version == VERSION && sound
     }
 }
 

@@ -1,18 +1,25 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
 use crate::{
-    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId},
+    domain::{
+        cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan,
+    },
     engine::{
         config::ForkSettings,
         error::chain,
-        fork::{ForkOrder, ForkSite, Progress, Secret, Watch, error::ForkError, runner},
+        fork::{
+            ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch, error::ForkError, runner,
+        },
         replicate::execute::Progress as CopyProgress,
         stage::{self, StageError},
         state::{State, StateError, forks::StoredFork},
     },
+    layout::BackupFormat,
+    sealed::keys::Keys,
     store::BlobStore,
     sys::clock::Clock,
 };
+use futures_util::FutureExt;
 use std::{
     collections::BTreeMap,
     net::TcpListener,
@@ -35,6 +42,8 @@ pub struct ForkJobs {
     settings: ForkSettings,
     /// The `btar` program, which PostgreSQL calls for each segment.
     program: PathBuf,
+    /// For what is encrypted.
+    keys: Arc<Keys>,
     stop: CancellationToken,
     forks: Mutex<BTreeMap<ServiceId, Entry>>,
 }
@@ -57,6 +66,7 @@ impl ForkJobs {
         clock: Arc<dyn Clock>,
         settings: ForkSettings,
         program: PathBuf,
+        keys: Arc<Keys>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StateError> {
         let entry = |fork: StoredFork| {
@@ -64,7 +74,8 @@ impl ForkJobs {
             (fork.id.clone(), Entry { fork, progress: None, cancel, task: None })
         };
         let forks = state.forks()?.into_iter().map(entry).collect();
-        Ok(Arc::new(Self { state, clock, settings, program, stop, forks: Mutex::new(forks) }))
+        let forks = Mutex::new(forks);
+        Ok(Arc::new(Self { state, clock, settings, program, keys, stop, forks }))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceId, Entry>> {
@@ -187,12 +198,19 @@ impl ForkJobs {
         cancel: CancellationToken,
     ) {
         let watch = Recorder { jobs: &self, id };
-        let root = match store.local_root() {
-            Some(root) => root,
+        let site_store = match fork.place.format {
+            BackupFormat::PgBackRest { .. } => None,
+            BackupFormat::PgHoard => {
+                Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
+            }
+        };
+        let plan = fork.recovery.clone();
+        let (root, plan) = match (store.local_root(), &site_store) {
             // A fork that is open reads its copy no more.
-            None if fork.phase == ForkPhase::Ready => stage::root_of(&fork.dir),
-            None => match self.stage(&watch, &fork, store, &cancel).await {
-                Ok(root) => root,
+            (Some(root), None) => (root, plan),
+            _ if fork.phase == ForkPhase::Ready => (stage::root_of(&fork.dir), plan),
+            _ => match self.stage(&watch, &fork, store, &cancel).await {
+                Ok(staged) => staged,
                 Err(StageError::Interrupted) => {
                     info!(fork = %id, "the fork was interrupted");
                     return;
@@ -200,7 +218,7 @@ impl ForkJobs {
                 Err(fault) => return self.fail(id, &chain(&fault)),
             },
         };
-        let order = self.order(&fork, root);
+        let order = ForkOrder { plan, site_store, ..self.order(&fork, root) };
         let made = Box::pin(runner::run(&order, fork.phase, &watch, &*self.clock, &cancel)).await;
         match made {
             Ok(()) => {
@@ -220,13 +238,24 @@ impl ForkJobs {
         fork: &StoredFork,
         store: Arc<dyn BlobStore>,
         cancel: &CancellationToken,
-    ) -> Result<PathBuf, StageError> {
+    ) -> Result<(PathBuf, RecoveryPlan), StageError> {
         if fork.phase == ForkPhase::Planned {
             watch.phase(ForkPhase::Restoring);
         }
         let done = CopyProgress::default();
-        let staging = stage::stage(store, &fork.place, &fork.recovery, &fork.dir, &done, cancel);
-        tokio::pin!(staging);
+        let staging = async {
+            let (plan, dir) = (&fork.recovery, &fork.dir);
+            match fork.place.format {
+                BackupFormat::PgBackRest { .. } => {
+                    let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
+                    Ok((root, plan.clone()))
+                }
+                BackupFormat::PgHoard => {
+                    stage::open_log(&*store, plan, dir, &self.keys, &done, cancel).await
+                }
+            }
+        };
+        let mut staging = staging.boxed();
         loop {
             tokio::select! {
                 staged = &mut staging => return staged,
@@ -257,6 +286,7 @@ impl ForkJobs {
             plan: fork.recovery.clone(),
             place: fork.place.clone(),
             store_root,
+            site_store: None,
             site: site(fork),
             admin_user: ADMIN_USER.to_owned(),
             admin_password: Secret::new(fork.admin_password.clone()),

@@ -63,9 +63,11 @@ pub struct Entry {
 pub fn part_of(format: &BackupFormat, key: &str) -> String {
     match format.role(key) {
         Role::Marker { label } | Role::Data { label } => format!("backup/{label}"),
-        Role::Segment { archive, name, .. } => {
+        Role::Segment { archive, name, .. } | Role::NamedSegment { archive, name } => {
             format!("log/{archive}/{}", name.get(..LOG_DIGITS).unwrap_or(&name))
         }
+        // By the first digits of its name, so that no part is too large.
+        Role::Shared => format!("shared/{}", shared_part(key)),
         Role::History { .. } | Role::Other => "rest".to_owned(),
     }
 }
@@ -75,10 +77,19 @@ pub fn part_of(format: &BackupFormat, key: &str) -> String {
 pub fn is_mutable(format: &BackupFormat, key: &str) -> bool {
     match format.role(key) {
         Role::Other => true,
-        Role::Marker { .. } | Role::Data { .. } | Role::Segment { .. } | Role::History { .. } => {
-            false
-        }
+        Role::Marker { .. }
+        | Role::Data { .. }
+        | Role::Shared
+        | Role::Segment { .. }
+        | Role::NamedSegment { .. }
+        | Role::History { .. } => false,
     }
+}
+
+/// The first two characters of an object's name.
+fn shared_part(key: &str) -> &str {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.get(..2).unwrap_or(name)
 }
 
 impl Manifest {

@@ -5,9 +5,12 @@
 //! repository. That may be repeated: what is there with the right size is not copied again.
 
 use crate::{
-    domain::recovery::RecoveryPlan,
+    domain::recovery::{Codec, HistoryObject, LogObject, RecoveryPlan},
     engine::{
-        catalog::files::read_small,
+        catalog::{
+            files::read_small,
+            index::{SEGMENT_OBJECT_BYTES_MAX, open, open_unproven},
+        },
         error::chain,
         replicate::{
             execute::{FILES_AT_ONCE, Progress, Sides, execute},
@@ -18,16 +21,23 @@ use crate::{
         BackupFormat, BackupPlace,
         pgbackrest::{keys, manifest},
     },
-    store::{BlobStore, StoreError, key::Key, local::LocalStore},
+    sealed::keys::Keys,
+    store::{
+        BlobStore, Condition, Contents, StoreError, key::Key, local::LocalStore, read_all,
+    },
 };
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 use tokio_util::sync::CancellationToken;
+
+/// Segments that are opened at the same time. Each is held in memory.
+const SEGMENTS_OPENED_AT_ONCE: usize = 4;
 
 /// The objects could not be brought here.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +79,7 @@ pub async fn stage(
     stop: &CancellationToken,
 ) -> Result<PathBuf, StageError> {
     let root = root_of(dir);
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&root)
-        .map_err(|source| StageError::Directory { dir: root.clone(), source })?;
+    make_private(&root)?;
     let local = Arc::new(LocalStore::new(root.clone()));
     let needed = needed(&*store, place, plan).await?;
     let mut steps = Vec::new();
@@ -109,6 +115,124 @@ pub async fn stage(
     }
 }
 
+/// Opens the log that `plan` needs, of a site of PGHoard, and writes it below `dir`, plain but for a
+/// quick compression: `restore_command` needs no key then, and each segment is proven before it is
+/// asked for. Gives the directory and the plan with the keys below it.
+///
+/// # Errors
+/// [`StageError`]; what was written stays for the next attempt.
+pub async fn open_log(
+    store: &dyn BlobStore,
+    plan: &RecoveryPlan,
+    dir: &Path,
+    keys: &Arc<Keys>,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<(PathBuf, RecoveryPlan), StageError> {
+    let root = root_of(dir);
+    make_private(&root)?;
+    let local = &LocalStore::new(root.clone());
+    let bytes = plan.log.iter().map(|object| object.size_bytes).sum();
+    progress.total_bytes.store(bytes, Ordering::Relaxed);
+    let mut opened = plan.clone();
+    let one = |object: LogObject| async move {
+        let name = object.segment.file_name(plan.segment_size);
+        let sealed = Sealed {
+            key: &object.key,
+            codec: object.codec,
+            key_id: object.key_id.as_deref(),
+            sha1: object.sha1.as_deref(),
+        };
+        let to = format!("log/{name}.zst");
+        let size_bytes = sealed.open(store, keys, local, &to, stop).await?;
+        progress.done_bytes.fetch_add(object.size_bytes, Ordering::Relaxed);
+        let (codec, key_id) = (Codec::Zst, None);
+        Ok::<_, StageError>(LogObject { key: to, size_bytes, codec, key_id, ..object })
+    };
+    let segments = stream::iter(plan.log.clone()).map(|object| one(object).boxed());
+    opened.log = segments.buffered(SEGMENTS_OPENED_AT_ONCE).try_collect().await?;
+    opened.histories.clear();
+    for history in &plan.histories {
+        let HistoryObject { timeline, key, codec, key_id, .. } = history;
+        let sealed = Sealed { key, codec: *codec, key_id: key_id.as_deref(), sha1: None };
+        let text = sealed.contents(store, keys).await?;
+        let (key, size_bytes) = (format!("log/{}", timeline.history_file()), text.len() as u64);
+        write(local, &key, text).await?;
+        let (codec, key_id) = (Codec::None, None);
+        opened.histories.push(HistoryObject { timeline: *timeline, key, size_bytes, codec, key_id });
+    }
+    Ok((root, opened))
+}
+
+/// An object of the log as it is stored.
+struct Sealed<'a> {
+    key: &'a str,
+    codec: Codec,
+    key_id: Option<&'a str>,
+    /// Of segments.
+    sha1: Option<&'a str>,
+}
+
+impl Sealed<'_> {
+    /// Writes the plain contents, quickly compressed, to `to` unless they are there. Gives the size.
+    async fn open(
+        &self,
+        store: &dyn BlobStore,
+        keys: &Arc<Keys>,
+        local: &LocalStore,
+        to: &str,
+        stop: &CancellationToken,
+    ) -> Result<u64, StageError> {
+        if stop.is_cancelled() {
+            return Err(StageError::Interrupted);
+        }
+        let there = Key::parse(to).map_err(|error| StageError::Changed(error.to_string()))?;
+        if let Ok(meta) = local.head(&there).await {
+            return Ok(meta.size_bytes);
+        }
+        let plain = self.contents(store, keys).await?;
+        let packed = tokio::task::spawn_blocking(move || zstd::encode_all(&plain[..], 1)).await;
+        let packed = packed.expect("the compressor does not panic");
+        let packed = packed.map_err(|error| StageError::Copy(error.to_string()))?;
+        let size_bytes = packed.len() as u64;
+        write(local, to, packed).await?;
+        Ok(size_bytes)
+    }
+
+    /// The plain contents, proven where that is possible.
+    async fn contents(
+        &self,
+        store: &dyn BlobStore,
+        keys: &Arc<Keys>,
+    ) -> Result<Vec<u8>, StageError> {
+        let changed = |what: String| StageError::Changed(format!("{}: {what}", self.key));
+        let key = Key::parse(self.key).map_err(|error| changed(error.to_string()))?;
+        let object = match read_all(store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
+            Ok((_, object)) => object,
+            Err(StoreError::NotFound(_)) => return Err(changed("it is missing".to_owned())),
+            Err(error) => return Err(error.into()),
+        };
+        let (codec, keys) = (self.codec, keys.clone());
+        let (key_id, sha1) = (self.key_id.map(str::to_owned), self.sha1.map(str::to_owned));
+        let opened = tokio::task::spawn_blocking(move || match sha1 {
+            Some(sha1) => open(codec, key_id.as_deref(), &object, &sha1, &keys),
+            None => open_unproven(codec, key_id.as_deref(), &object, &keys),
+        });
+        opened.await.expect("the decoder does not panic").map_err(changed)
+    }
+}
+
+async fn write(local: &LocalStore, key: &str, bytes: Vec<u8>) -> Result<(), StageError> {
+    let key = Key::parse(key).map_err(|error| StageError::Changed(error.to_string()))?;
+    local.write(&key, Contents::of(bytes.into()), &Condition::None).await.map(drop)?;
+    Ok(())
+}
+
+fn make_private(root: &Path) -> Result<(), StageError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+    made.map_err(|source| StageError::Directory { dir: root.to_owned(), source })
+}
+
 /// Where the objects of the fork in `dir` are brought to.
 #[must_use]
 pub fn root_of(dir: &Path) -> PathBuf {
@@ -121,7 +245,7 @@ async fn needed(
     place: &BackupPlace,
     plan: &RecoveryPlan,
 ) -> Result<Vec<String>, StageError> {
-    let BackupFormat::PgBackRest { stanza } = &place.format;
+    let BackupFormat::PgBackRest { stanza } = &place.format else { return Ok(Vec::new()) };
     let main = keys::manifest(stanza, &plan.backup_name);
     let missing = || StageError::Changed(format!("{main} is missing"));
     let key = place.prefix.join(&main).map_err(|error| StageError::Changed(error.to_string()))?;

@@ -43,6 +43,16 @@ pub struct Parts {
     pub backups: Vec<String>,
 }
 
+impl Parts {
+    /// All of them, in the order of their keys.
+    #[must_use]
+    pub fn in_order(self) -> Vec<String> {
+        let mut all = [vec![self.log], self.small, self.backups].concat();
+        all.sort_by(|a, b| format!("{a}/").cmp(&format!("{b}/")));
+        all
+    }
+}
+
 /// How the key of a segment follows from what is known of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Naming {

@@ -17,7 +17,7 @@ use crate::{
     sealed::{open::Opened, small::open_bytes},
     store::{Object, StoreError, key::Key, read_all},
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Finds the index, reads it where the base backup has one, and checks it.
@@ -70,9 +70,9 @@ pub(super) async fn run(order: &Order<'_>, plan: &Plan, tree: &Tree) -> Result<(
     // the directory, and nobody may write into it then.
     let stop = order.stop.child_token();
     let mut first = None;
-    let mut running =
-        stream::iter(plan.jobs.iter().map(|job| one(order, job, tree, &stop, &count)))
-            .buffer_unordered(order.parallel.get());
+    let jobs: Vec<_> =
+        plan.jobs.iter().map(|job| one(order, job, tree, &stop, &count).boxed()).collect();
+    let mut running = stream::iter(jobs).buffer_unordered(order.parallel.get());
     while let Some(result) = running.next().await {
         if let Err(error) = result {
             stop.cancel();

@@ -29,6 +29,7 @@ use crate::{
         state::{State, StateError},
         views::Views,
     },
+    sealed::keys::Keys,
     store::{
         BlobStore,
         config::process_environment,
@@ -101,7 +102,9 @@ impl App {
             settings.services.push(adopted.service);
         }
         let (forks, clock_of_forks) = (settings.forks.clone(), clock.clone());
-        let forks = ForkJobs::load(state.clone(), clock_of_forks, forks, program, stop.clone())?;
+        let (keys, ending) = (settings.keys.clone(), stop.clone());
+        let forks =
+            ForkJobs::load(state.clone(), clock_of_forks, forks, program, keys.clone(), ending)?;
         let jobs = forks.clone();
         let shared = Shared {
             clock: clock.clone(),
@@ -117,7 +120,7 @@ impl App {
         for (at, service) in settings.services.iter().enumerate() {
             // What is only adopted is not replicated: another engine may be doing so.
             let replicates = at < configured;
-            if let Some(replicator) = replicator(service, replicates, &stores, &shared) {
+            if let Some(replicator) = replicator(service, replicates, &stores, &keys, &shared) {
                 replicators.insert(service.id.clone(), Arc::new(replicator));
             }
         }
@@ -202,13 +205,15 @@ fn replicator(
     service: &ServiceSettings,
     replicates: bool,
     stores: &BTreeMap<CloudName, Arc<dyn BlobStore>>,
+    keys: &Arc<Keys>,
     shared: &Shared,
 ) -> Option<Replicator> {
     let backup = service.backup.as_ref()?;
     let reader = |cloud: &CloudName, place: &crate::layout::BackupPlace| {
         let scope = format!("{cloud} {}", place.prefix);
         let store = stores.get(cloud)?.clone();
-        Some(Reader::new(store, place.clone(), scope, shared.state.clone()))
+        let reader = Reader::new(store, place.clone(), scope, shared.state.clone());
+        Some(reader.with_keys(keys.clone()))
     };
     let source = reader(&service.cloud, &backup.primary).filter(|_| replicates);
     let others = stores.keys().filter(|cloud| **cloud != service.cloud);

@@ -110,6 +110,12 @@ impl Archive {
         Self { directory, naming, ..Self::default() }
     }
 
+    /// How keys follow from places.
+    #[must_use]
+    pub fn naming(&self) -> Naming {
+        self.naming
+    }
+
     /// The number of a key pair, 0 for none; `None` when there are too many.
     pub(super) fn number_of_key(&mut self, key_id: Option<&str>) -> Option<u8> {
         let Some(key_id) = key_id else { return Some(0) };

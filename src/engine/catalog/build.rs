@@ -77,6 +77,7 @@ fn judge(
     };
     let range =
         (missing.is_empty() && consistent).then(|| run.map(|run| range(listed, run))).flatten();
+    let range = range.map(|range| estimated(range, evidence, listed, problems));
     let log = run.map_or((0, 0), |run| run.extent());
     CatalogBackup {
         name: listed.label.clone(),
@@ -164,6 +165,30 @@ fn range(listed: &ListedBackup, indexed: &IndexedRun) -> RestoreRange {
     let exact = covered.is_some_and(|until| until >= listed.finished_at);
     let latest = covered.map_or(listed.finished_at, |until| until.max(listed.finished_at));
     RestoreRange { earliest: listed.finished_at, latest, exact }
+}
+
+/// What cannot be read for the lack of a key can only be estimated: the log reaches at least to the
+/// end of every later backup that it makes consistent.
+fn estimated(
+    range: RestoreRange,
+    evidence: &Evidence<'_>,
+    listed: &ListedBackup,
+    problems: &mut Vec<String>,
+) -> RestoreRange {
+    let unread = evidence.runs.get(&listed.label).filter(|run| !run.is_read());
+    let sealed = unread.and_then(|run| run.run.stored(0)).and_then(|(_, first)| first.key_id);
+    let Some(key_id) = sealed.or_else(|| listed.lacks_key.clone()) else { return range };
+    problems.push(format!(
+        "what backup {} covers is an estimate: it is encrypted for the key `{key_id}`, whose private \
+         key is not configured",
+        listed.label
+    ));
+    let last = unread.and_then(|run| run.last()).map(|(_, stored)| stored.place.name());
+    let reached = evidence.backups.iter().filter(|backup| {
+        backup.archive == listed.archive && last.as_ref() >= Some(&backup.archive_stop)
+    });
+    let latest = reached.map(|backup| backup.finished_at).fold(range.latest, Ord::max);
+    RestoreRange { latest, exact: false, ..range }
 }
 
 fn frontier(indexed: &IndexedRun) -> Option<Frontier> {

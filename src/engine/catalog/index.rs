@@ -16,7 +16,10 @@ use crate::{
     },
     engine::error::chain,
     layout::{backup::ListedBackup, pghoard::metadata::SegmentCoding},
-    sealed::{keys::Keys, segment::open_segment},
+    sealed::{
+        keys::Keys,
+        segment::{open_history, open_segment},
+    },
     store::{BlobStore, StoreError, key::Key, read_all},
     wal::{
         decode,
@@ -446,6 +449,25 @@ pub fn open(
         Some(key_id) => {
             let coding = SegmentCoding::sealed(codec, key_id, sha1);
             open_segment(object, &coding, keys).map_err(|error| chain(&error))
+        }
+    }
+}
+
+/// The plain contents of a history file's object, of which no checksum is known.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn open_unproven(
+    codec: Codec,
+    key_id: Option<&str>,
+    object: &[u8],
+    keys: &Keys,
+) -> Result<Vec<u8>, String> {
+    match key_id {
+        None => decode::decode(codec, object).map_err(|error| error.to_string()),
+        Some(key_id) => {
+            let coding = SegmentCoding { plain_hash: None, ..SegmentCoding::sealed(codec, key_id, "") };
+            open_history(object, &coding, keys).map_err(|error| chain(&error))
         }
     }
 }

@@ -142,6 +142,7 @@ fn contents(metadata: &UserMetadata, size_bytes: u64) -> Option<SegmentContents>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::BackupFormat;
     use crate::store::{PutMode, body_of, memory::MemoryStore};
     use bytes::Bytes;
     use std::collections::BTreeMap;

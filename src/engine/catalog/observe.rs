@@ -285,8 +285,14 @@ impl Reader {
 /// The archive and the place of a segment, when the key is of one.
 fn segment_of(place: &BackupPlace, key: &str) -> Option<(String, Place)> {
     match place.format.role(key) {
-        Role::Segment { archive, name, .. } => Some((archive, Place::parse(&name)?)),
-        Role::History { .. } | Role::Marker { .. } | Role::Data { .. } | Role::Other => None,
+        Role::Segment { archive, name, .. } | Role::NamedSegment { archive, name } => {
+            Some((archive, Place::parse(&name)?))
+        }
+        Role::History { .. }
+        | Role::Marker { .. }
+        | Role::Data { .. }
+        | Role::Shared
+        | Role::Other => None,
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) fn backup(start: &str, stop: &str, lsn_stop: u64) -> ListedBackup {
         archive: Some("15-1".into()),
         archive_start: start.into(),
         archive_stop: stop.into(),
+        ends_in_log: false,
+        lacks_key: None,
         lsn_stop: Lsn(lsn_stop),
         started_at: DateTime::UNIX_EPOCH,
         finished_at: DateTime::UNIX_EPOCH,

@@ -210,19 +210,6 @@ impl Packed {
         self.encryption
     }
 
-    /// The same, encrypted with a key by its number among those that its archive names; 0 for none.
-    #[must_use]
-    pub fn encrypted_with(self, encryption: u8) -> Self {
-        Self { encryption, ..self }
-    }
-
-    /// The number of the key that it is encrypted with, among those that its archive names; 0 for
-    /// none.
-    #[must_use]
-    pub fn encryption(&self) -> u8 {
-        self.encryption
-    }
-
     /// Where in its block.
     #[must_use]
     pub fn slot(&self) -> u8 {

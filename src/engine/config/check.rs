@@ -55,6 +55,7 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
         tokens: checker.tokens(at, &written.token),
         regions: checker.regions(&written.region),
         services: checker.services(&written.service, &written.region),
+        keys: checker.keys(&written.private_key),
         forks: checker.forks(written.forks),
     };
     if checker.mistakes.is_empty() {

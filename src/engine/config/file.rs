@@ -16,6 +16,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) service: Vec<ServiceTable>,
     #[serde(default)]
+    pub(super) private_key: Vec<PrivateKeyTable>,
+    #[serde(default)]
     pub(super) forks: ForksTable,
 }
 
@@ -43,6 +45,14 @@ pub(super) struct ScrubTable {
 pub(super) struct TokenTable {
     pub(super) name: Spanned<String>,
     pub(super) sha256: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PrivateKeyTable {
+    pub(super) id: Spanned<String>,
+    pub(super) file: Option<Spanned<PathBuf>>,
+    pub(super) env: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod keys;
 mod retention;
 mod services;
 mod units;
@@ -12,6 +13,7 @@ use crate::{
         ids::ServiceId,
     },
     layout::BackupPlace,
+    sealed::keys::Keys,
     store::config::StoreOptions,
 };
 use chrono::{DateTime, Utc};
@@ -20,6 +22,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ pub struct Settings {
     pub regions: Vec<Region>,
     /// Services whose backups are replicated.
     pub services: Vec<ServiceSettings>,
+    /// Private keys for backups that are encrypted.
+    pub keys: Arc<Keys>,
     /// How forks are made.
     pub forks: ForkSettings,
 }

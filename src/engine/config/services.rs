@@ -104,23 +104,7 @@ impl Checker<'_> {
     }
 
     fn backup(&mut self, id: &ServiceId, written: &BackupTable) -> Option<BackupSettings> {
-        let format = written.format.get_ref();
-        if format != "pgbackrest" {
-            let what = format!("`{format}` is no backup format of this engine; use \"pgbackrest\"");
-            self.mistake(written.format.span().start, what);
-            return None;
-        }
-        let Some(stanza) = &written.stanza else {
-            let what = "the format pgbackrest needs the name of the stanza: stanza = \"main\"";
-            self.mistake(written.format.span().start, what.to_owned());
-            return None;
-        };
-        let plain = |text: &str| !text.is_empty() && !text.contains('/');
-        if !plain(stanza.get_ref()) || Key::parse(stanza.get_ref()).is_err() {
-            let what = format!("`{}` is not the name of a stanza", stanza.get_ref());
-            self.mistake(stanza.span().start, what);
-        }
-        let format = BackupFormat::PgBackRest { stanza: stanza.get_ref().clone() };
+        let format = self.format(written)?;
         let primary = self.prefix(&written.path)?;
         let copy = match &written.copy_path {
             Some(path) => self.prefix(path)?,
@@ -130,6 +114,39 @@ impl Checker<'_> {
             primary: BackupPlace { format: format.clone(), prefix: primary },
             copy: BackupPlace { format, prefix: copy },
         })
+    }
+
+    fn format(&mut self, written: &BackupTable) -> Option<BackupFormat> {
+        let at = written.format.span().start;
+        match (written.format.get_ref().as_str(), &written.stanza) {
+            ("pgbackrest", Some(stanza)) => {
+                let plain = |text: &str| !text.is_empty() && !text.contains('/');
+                if !plain(stanza.get_ref()) || Key::parse(stanza.get_ref()).is_err() {
+                    let what = format!("`{}` is not the name of a stanza", stanza.get_ref());
+                    self.mistake(stanza.span().start, what);
+                }
+                Some(BackupFormat::PgBackRest { stanza: stanza.get_ref().clone() })
+            }
+            ("pgbackrest", None) => {
+                let what = "the format pgbackrest needs the name of the stanza: stanza = \"main\"";
+                self.mistake(at, what.to_owned());
+                None
+            }
+            ("pghoard", None) => Some(BackupFormat::PgHoard),
+            ("pghoard", Some(stanza)) => {
+                let what = "PGHoard has no stanzas: path is the prefix of the site; remove `stanza`";
+                self.mistake(stanza.span().start, what.to_owned());
+                None
+            }
+            (format, _) => {
+                let what = format!(
+                    "`{format}` is no backup format of this engine; use \"pgbackrest\" or \
+                     \"pghoard\""
+                );
+                self.mistake(at, what);
+                None
+            }
+        }
     }
 
     fn prefix(&mut self, written: &Spanned<String>) -> Option<Key> {

@@ -309,6 +309,7 @@ mod tests {
                 format: BackupFormat::PgBackRest { stanza: "orders".to_owned() },
                 prefix: Key::parse("demo/orders").unwrap(),
             },
+            site_store: None,
             store_root: "/srv/store".into(),
             site: ForkSite {
                 dir: "/srv/btar/it's".into(),

@@ -1,6 +1,6 @@
 //! Why a fork could not be made, in words for the person who waits for it: what, why, what to do.
 
-use crate::domain::lsn::Lsn;
+use crate::{domain::lsn::Lsn, restore::error::RestoreError};
 use std::{io, path::PathBuf};
 
 /// A fork could not be made.
@@ -91,6 +91,18 @@ pub enum ForkError {
         /// Its error lines.
         said: String,
     },
+    /// A base backup could not be unpacked.
+    #[error("restoring the base backup {backup} failed")]
+    Restore {
+        /// Name of the backup.
+        backup: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<RestoreError>,
+    },
+    /// The order names no store for the base backup.
+    #[error("nothing says where the base backup is to be read")]
+    NoStore,
     /// The server stopped or did not start.
     #[error("PostgreSQL stopped while {doing}: {reason}{}", remedy(reason))]
     Server {

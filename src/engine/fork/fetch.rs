@@ -224,9 +224,10 @@ mod tests {
             size_bytes: packed.len() as u64,
             sha1: Some(decode::sha1_hex(&bytes)),
             codec: Codec::Zst,
+            key_id: None,
         }];
         plan.histories =
-            vec![HistoryObject { timeline: Timeline(2), key: "two".to_owned(), size_bytes: 21 }];
+            vec![HistoryObject { timeline: Timeline(2), key: "two".to_owned(), size_bytes: 21, codec: Codec::None, key_id: None }];
         let file = dir.join("wal-fetch.json");
         fs::write(&file, FetchPlan::of(&plan, dir).to_text()).unwrap();
         (plan, file)

@@ -48,6 +48,8 @@ pub(super) enum StoredCodec {
     Lz4,
     Zst,
     Bz2,
+    Snappy,
+    Xz,
 }
 
 /// What to do when PostgreSQL asks for a file.
@@ -202,6 +204,8 @@ impl From<Codec> for StoredCodec {
             Codec::Lz4 => Self::Lz4,
             Codec::Zst => Self::Zst,
             Codec::Bz2 => Self::Bz2,
+            Codec::Snappy => Self::Snappy,
+            Codec::Xz => Self::Xz,
         }
     }
 }
@@ -214,6 +218,8 @@ impl From<StoredCodec> for Codec {
             StoredCodec::Lz4 => Self::Lz4,
             StoredCodec::Zst => Self::Zst,
             StoredCodec::Bz2 => Self::Bz2,
+            StoredCodec::Snappy => Self::Snappy,
+            StoredCodec::Xz => Self::Xz,
         }
     }
 }
@@ -238,10 +244,11 @@ mod tests {
                 size_bytes: 10,
                 sha1: None,
                 codec: Codec::Zst,
+                key_id: None,
             })
             .to_vec();
         plan.histories =
-            vec![HistoryObject { timeline: Timeline(2), key: "2".to_owned(), size_bytes: 40 }];
+            vec![HistoryObject { timeline: Timeline(2), key: "2".to_owned(), size_bytes: 40, codec: Codec::None, key_id: None }];
         FetchPlan::of(&plan, Path::new("/srv/store"))
     }
 

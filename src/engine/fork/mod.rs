@@ -1,6 +1,7 @@
 //! Restores a base backup, replays the log to the stop point, verifies, promotes and opens.
 //!
-//! 1. *restoring*: pgBackRest unpacks the base backup out of the secondary region's store.
+//! 1. *restoring*: pgBackRest unpacks the base backup out of the secondary region's store; PGHoard's
+//!    we unpack ourselves.
 //! 2. *replaying*: PostgreSQL runs as a standby behind a private socket and fetches its log through
 //!    `btar wal-fetch`, up to the stop position of the plan, where it pauses.
 //! 3. *verifying*: cluster and position are compared with the plan; only then the server is
@@ -28,8 +29,10 @@ mod site;
 use crate::{
     domain::{fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},
     layout::BackupPlace,
+    sealed::keys::Keys,
+    store::BlobStore,
 };
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 /// Where a fork lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +57,10 @@ pub struct ForkOrder {
     pub plan: RecoveryPlan,
     /// Where the backups lie in the store.
     pub place: BackupPlace,
-    /// The directory of the store.
+    /// The directory that the keys of the log are below.
     pub store_root: PathBuf,
+    /// What a base backup is read from that we unpack ourselves.
+    pub site_store: Option<SiteStore>,
     /// Where the fork lives.
     pub site: ForkSite,
     /// The administrator of the fork, made or changed after verification.
@@ -66,6 +71,15 @@ pub struct ForkOrder {
     pub settings: BTreeMap<String, String>,
     /// The `btar` program, which PostgreSQL calls for each segment.
     pub wal_fetch: PathBuf,
+}
+
+/// The store of a copy whose base backups we unpack ourselves.
+#[derive(Clone, Debug)]
+pub struct SiteStore {
+    /// The store, whose objects have their user metadata.
+    pub store: Arc<dyn BlobStore>,
+    /// Private keys for what is encrypted.
+    pub keys: Arc<Keys>,
 }
 
 /// A text that must not be seen in logs, errors or snapshots.

@@ -1,9 +1,10 @@
-//! The phase *restoring*: pgBackRest unpacks the base backup out of the secondary's store.
+//! The phase *restoring*: the base backup is unpacked out of the secondary's store, by pgBackRest or
+//! by ourselves.
 
 use crate::{
     domain::fork::ForkPhase,
     engine::fork::{
-        Progress,
+        Progress, SiteStore,
         cluster::Stop,
         error::ForkError,
         patience::Patience,
@@ -13,8 +14,16 @@ use crate::{
         site::{make_private_dir, remove_dir, size_below, write_file},
     },
     layout::BackupFormat,
+    restore::{self, error::RestoreError, tablespaces::Placement},
 };
-use std::{io, path::PathBuf, time::Duration};
+use futures_util::FutureExt;
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 const DOING: &str = "restoring the base backup";
 /// How often progress is told.
@@ -52,8 +61,62 @@ async fn clear(job: &Job<'_>) -> Result<(), ForkError> {
 }
 
 async fn unpack(job: &Job<'_>) -> Result<(), ForkError> {
+    match (&job.order.place.format, &job.order.site_store) {
+        (BackupFormat::PgBackRest { stanza }, _) => with_pgbackrest(job, stanza).await,
+        (BackupFormat::PgHoard, Some(from)) => natively(job, from).await,
+        (BackupFormat::PgHoard, None) => Err(ForkError::NoStore),
+    }
+}
+
+/// Objects that are unpacked at the same time. Each uses a core.
+const OBJECTS_AT_ONCE: usize = 4;
+
+async fn natively(job: &Job<'_>, from: &SiteStore) -> Result<(), ForkError> {
+    let (order, site) = (job.order, &job.order.site);
+    let told = AtomicU64::new(0);
+    let total = AtomicU64::new(0);
+    let progress = |progress: restore::Progress| {
+        told.store(progress.stored_bytes_read, Ordering::Relaxed);
+        total.store(progress.stored_bytes, Ordering::Relaxed);
+    };
+    let placement = Placement::below(site.tablespaces());
+    let target = site.data();
+    let parallel = std::thread::available_parallelism().map_or(2, usize::from);
+    let restoring = restore::Order {
+        store: &*from.store,
+        prefix: &order.place.prefix,
+        backup: &order.plan.backup_name,
+        keys: &from.keys,
+        target: &target,
+        tablespaces: &placement,
+        parallel: NonZeroUsize::new(parallel.min(OBJECTS_AT_ONCE)).unwrap_or(NonZeroUsize::MIN),
+        progress: &progress,
+        stop: job.cancel,
+    };
+    let mut restored = restore::restore(&restoring).boxed();
+    loop {
+        tokio::select! {
+            done = &mut restored => match done {
+                Ok(_) => return Ok(()),
+                Err(RestoreError::Interrupted) => return Err(ForkError::Cancelled(DOING)),
+                Err(source) => {
+                    let backup = order.plan.backup_name.clone();
+                    return Err(ForkError::Restore { backup, source: Box::new(source) });
+                }
+            },
+            () = job.clock.sleep(INTERVAL) => job.watch.progress(Progress {
+                phase: ForkPhase::Restoring,
+                current: Some(told.load(Ordering::Relaxed)),
+                max: Some(total.load(Ordering::Relaxed)),
+                unit: "bytes_compressed",
+            }),
+        }
+    }
+}
+
+async fn with_pgbackrest(job: &Job<'_>, stanza: &str) -> Result<(), ForkError> {
     let site = &job.order.site;
-    let program = command(job)?;
+    let program = command(job, stanza)?;
     let ended = process::run(&program, job.clock, interruption(job)).await;
     let output = match ended {
         Ok(Ended::Exited(output)) => output,
@@ -75,9 +138,8 @@ async fn unpack(job: &Job<'_>) -> Result<(), ForkError> {
 
 /// Writes pgBackRest's configuration and gives the call. It reads nothing of the machine's own
 /// configuration, and writes its locks and files into the fork's directory, never the repository.
-fn command(job: &Job<'_>) -> Result<Program, ForkError> {
+fn command(job: &Job<'_>, stanza: &str) -> Result<Program, ForkError> {
     let (order, site) = (job.order, &job.order.site);
-    let BackupFormat::PgBackRest { stanza } = &order.place.format;
     let repository = order.store_root.join(order.place.prefix.as_str());
     let files = site.pgbackrest_files();
     let lines = [

@@ -63,7 +63,7 @@ impl Job {
         let key = self.source.prefix.join(self.step.key()).map_err(|error| error.to_string())?;
         let origin = Origin { store: self.source.store.clone(), key, size_bytes };
         match proof {
-            Proof::Size | Proof::Parts(_) | Proof::InfoFile => {
+            Proof::Size | Proof::Parts(_) | Proof::InfoFile | Proof::Declared => {
                 let check = check_of(proof);
                 transfer(&origin, check, &self.to, &self.means, tell).await;
             }

@@ -19,7 +19,6 @@ use crate::{
             plan::{self, Stage},
         },
     },
-    layout::BackupFormat,
     store::{transfer::all_but_late, wrap::limit::Memory},
     sys::clock::Clock,
 };
@@ -116,10 +115,9 @@ impl Replicator {
         source: &Mutex<Reader>,
         seen: &Look,
     ) -> bool {
-        let (side, stanza) = {
+        let (side, format) = {
             let reader = source.lock().await;
-            let BackupFormat::PgBackRest { stanza } = &reader.place().format;
-            (side(&reader), stanza.clone())
+            (side(&reader), reader.place().format.clone())
         };
         let (mut log, mut data) = (Vec::new(), Vec::new());
         for turn in turns.iter_mut() {
@@ -129,7 +127,7 @@ impl Replicator {
                 continue;
             };
             let damaged = turn.target.data.lock().await.damaged.clone();
-            let plan = plan::plan(&stanza, seen, look, &damaged);
+            let plan = plan::plan(&format, seen, look, &damaged);
             turn.problems.extend(plan.problems);
             let part = |stages, progress| (!Vec::is_empty(&stages)).then_some((stages, progress));
             log.push(part(plan.log, Arc::default()));

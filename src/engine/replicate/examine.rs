@@ -114,7 +114,10 @@ impl KnownSums {
     ) -> Result<Check, StoreError> {
         Ok(match place.format.role(key) {
             Role::Segment { codec, sha1, .. } => Check::Segment { codec, sha1 },
-            Role::Marker { label } => Check::Manifest { label },
+            Role::Marker { label } => match place.format {
+                BackupFormat::PgBackRest { .. } => Check::Manifest { label },
+                BackupFormat::PgHoard => Check::Nothing,
+            },
             Role::Data { label } => {
                 if self.label != label {
                     self.files = sums(store, place, &label).await?;
@@ -122,7 +125,10 @@ impl KnownSums {
                 }
                 self.files.get(key).map_or(Check::Nothing, |files| Check::Files(files.clone()))
             }
-            Role::History { .. } | Role::Other => Check::Nothing,
+            // What PGHoard's objects say of themselves is not kept by every store.
+            Role::History { .. } | Role::NamedSegment { .. } | Role::Shared | Role::Other => {
+                Check::Nothing
+            }
         })
     }
 
@@ -138,8 +144,8 @@ async fn sums(
     place: &BackupPlace,
     label: &str,
 ) -> Result<BTreeMap<String, Vec<StoredFile>>, StoreError> {
-    let BackupFormat::PgBackRest { stanza } = &place.format;
     let mut sums: BTreeMap<String, Vec<StoredFile>> = BTreeMap::new();
+    let BackupFormat::PgBackRest { stanza } = &place.format else { return Ok(sums) };
     let Ok(key) = place.prefix.join(&keys::manifest(stanza, label)) else { return Ok(sums) };
     let Some(bytes) = read_small(store, &key).await? else { return Ok(sums) };
     for file in stored_files(stanza, label, &bytes).unwrap_or_default() {

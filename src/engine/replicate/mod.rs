@@ -156,7 +156,8 @@ mod tests {
         async fn plan(&self) -> plan::CopyPlan {
             let target = self.look(&self.target, "p/s").await;
             let source = self.look(&self.source, "repo").await;
-            plan::plan("m", &source, &target, &BTreeSet::new())
+            let format = BackupFormat::PgBackRest { stanza: "m".to_owned() };
+            plan::plan(&format, &source, &target, &BTreeSet::new())
         }
 
         /// One pass; says whether there was anything to do.

@@ -3,9 +3,10 @@
 use crate::{
     domain::hex,
     engine::{parts::PartHasher, replicate::plan::Proof},
-    layout::{backup::PartSum, pgbackrest::info_file},
-    store::transfer::Check,
+    layout::{backup::PartSum, pgbackrest::info_file, pghoard::metadata::Coding},
+    store::{UserMetadata, transfer::Check},
 };
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// What looks at the contents of a step on their way; `None` where only their size is known, and for
@@ -16,6 +17,7 @@ pub fn check_of(proof: &Proof) -> Option<Box<dyn Check>> {
         Proof::Size | Proof::Sha1 { .. } => None,
         Proof::Parts(sums) => Some(Box::new(Parts::new(sums.clone()))),
         Proof::InfoFile => Some(Box::new(InfoFile(Vec::new()))),
+        Proof::Declared => Some(Box::new(Declared::default())),
     }
 }
 
@@ -63,6 +65,42 @@ impl Check for InfoFile {
 
     fn verdict(&mut self) -> Result<(), String> {
         info_file::read("the file", &self.0, |_| Ok(())).map_err(|error| error.to_string())
+    }
+}
+
+/// What the user metadata of an object of PGHoard say of it.
+#[derive(Default)]
+struct Declared {
+    sha256: Option<String>,
+    size_bytes: Option<u64>,
+    hasher: Sha256,
+    read: u64,
+}
+
+impl Check for Declared {
+    fn about(&mut self, user_metadata: &UserMetadata) {
+        if let Ok(coding) = Coding::of(user_metadata) {
+            (self.sha256, self.size_bytes) = (coding.stored_sha256, coding.stored_bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.read += bytes.len() as u64;
+        if self.sha256.is_some() {
+            self.hasher.update(bytes);
+        }
+    }
+
+    fn verdict(&mut self) -> Result<(), String> {
+        if let Some(size) = self.size_bytes.filter(|size| *size != self.read) {
+            return Err(format!("it has {} bytes, its metadata say {size}", self.read));
+        }
+        let Some(expected) = &self.sha256 else { return Ok(()) };
+        let found = hex::lower(&self.hasher.finalize_reset());
+        if found == *expected {
+            return Ok(());
+        }
+        Err(format!("its SHA-256 is {found}, its metadata say {expected}"))
     }
 }
 

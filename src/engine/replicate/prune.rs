@@ -69,7 +69,11 @@ impl PrunePlan {
 pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet<String> {
     let labels = target.repository.others().filter_map(|(key, _)| match format.role(key) {
         Role::Data { label } | Role::Marker { label } => Some(label),
-        Role::History { .. } | Role::Segment { .. } | Role::Other => None,
+        Role::History { .. }
+        | Role::Segment { .. }
+        | Role::NamedSegment { .. }
+        | Role::Shared
+        | Role::Other => None,
     });
     labels
         .filter(|label| target.backup(label).is_none() && source.backup(label).is_none())
@@ -133,6 +137,8 @@ pub fn plan(
             | Role::Data { .. }
             | Role::History { .. }
             | Role::Segment { .. }
+            | Role::NamedSegment { .. }
+            | Role::Shared
             | Role::Other => {}
         }
     }
@@ -155,7 +161,11 @@ fn kept_labels(
         kept.insert(label.clone());
         kept.extend(needs.objects.keys().filter_map(|key| match format.role(key) {
             Role::Data { label } | Role::Marker { label } => Some(label),
-            Role::History { .. } | Role::Segment { .. } | Role::Other => None,
+            Role::History { .. }
+        | Role::Segment { .. }
+        | Role::NamedSegment { .. }
+        | Role::Shared
+        | Role::Other => None,
         }));
     }
     Ok(kept)

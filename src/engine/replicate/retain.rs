@@ -148,7 +148,11 @@ fn facts(
         .chain(&plan.files)
         .filter_map(|key| match format.role(key) {
             Role::Marker { label } | Role::Data { label } => Some(label),
-            Role::History { .. } | Role::Segment { .. } | Role::Other => None,
+            Role::History { .. }
+            | Role::Segment { .. }
+            | Role::NamedSegment { .. }
+            | Role::Shared
+            | Role::Other => None,
         })
         .collect();
     let newest = source.backups.iter().map(|backup| backup.finished_at).max();

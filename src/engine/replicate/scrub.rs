@@ -22,7 +22,6 @@ use crate::{
             records::Record,
         },
     },
-    layout::BackupFormat,
     store::{StoreError, key::Key, wrap::bandwidth::Bandwidth},
 };
 use chrono::TimeDelta;
@@ -143,8 +142,7 @@ impl Ledger {
 
     /// The keys of the next objects behind one.
     async fn keys_after(&self, after: &str) -> Result<Vec<String>, StoreError> {
-        let BackupFormat::PgBackRest { stanza } = &self.place.format;
-        for part in [format!("archive/{stanza}"), format!("backup/{stanza}")] {
+        for part in self.place.format.parts().in_order() {
             // Behind all of this part, or still before it.
             if after > format!("{part}0").as_str() {
                 continue;

@@ -30,7 +30,7 @@ type Feed = (mpsc::Sender<Result<Bytes, StoreError>>, CancellationToken);
 /// Copies an object part by part.
 pub(super) async fn flow(
     origin: &Origin,
-    check: Option<Box<dyn Check>>,
+    mut check: Option<Box<dyn Check>>,
     to: &[Destination],
     means: &Means,
     tell: Tell<'_>,
@@ -41,6 +41,9 @@ pub(super) async fn flow(
         Ok(_) => return fail_all(&StoreError::Changed(origin.key.clone()), to.len(), tell),
         Err(error) => return fail_all(&error, to.len(), tell),
     };
+    if let Some(check) = &mut check {
+        check.about(&user_metadata);
+    }
     let (mut feeds, writes) = (Vec::new(), FuturesUnordered::new());
     // Known before any feed ends, and so before any write can have ended well.
     let (crc64, damage) = (Arc::new(OnceLock::new()), OnceLock::new());

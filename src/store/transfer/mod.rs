@@ -95,6 +95,9 @@ pub enum Landed {
 
 /// Looks at contents while they pass.
 pub trait Check: Send {
+    /// Is told what is attached to the object, before anything of it is read.
+    fn about(&mut self, _user_metadata: &UserMetadata) {}
+
     /// Takes the next bytes.
     fn take(&mut self, bytes: &[u8]);
 
@@ -145,6 +148,7 @@ pub async fn transfer(
         Err(error) => return fail_all(&error, to.len(), tell),
     };
     if let Some(check) = &mut check {
+        check.about(&whole.user_metadata);
         whole.pieces.iter().for_each(|piece| check.take(piece));
         if let Err(what) = check.verdict() {
             return (0..to.len()).for_each(|at| tell(at, Landed::Damaged(what.clone())));

@@ -1,112 +1,35 @@
-//! What to copy next, and in which order.
+//! The plan of a pgBackRest repository: its catalogue is a snapshot that comes last.
 
 use crate::{
-    domain::recovery::Codec,
-    engine::catalog::{
-        archive::Archive,
-        build::is_complete,
-        observe::Look,
-        segment::{Found, Packed, Place},
+    engine::{
+        catalog::{
+            build::is_complete,
+            observe::Look,
+            segment::{Found, Place},
+        },
+        replicate::plan::{CopyPlan, Proof, Stage, Step, absent, segments, step},
     },
-    engine::replicate::needed_log::NeededLog,
     layout::{
-        backup::{ListedBackup, Needs, PartSum},
+        backup::{ListedBackup, Needs},
         pgbackrest::{
             backup_info,
             keys::{self, Role},
         },
     },
 };
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// What a pass does, in two lanes that do not wait for each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CopyPlan {
-    /// History files, then segments.
-    pub log: Vec<Stage>,
-    /// Files of base backups, or manifests, or the catalogue.
-    pub data: Vec<Stage>,
-    /// What keeps something from being copied, for people.
-    pub problems: Vec<String>,
-}
-
-/// Steps that may be taken at the same time. The next stage begins when all have succeeded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// For people.
-    pub name: &'static str,
-    /// The steps, the most urgent first.
-    pub steps: Vec<Step>,
-}
-
-/// One object. Keys are below the repository's prefix and the same on both sides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Copies an object.
-    Copy {
-        /// Key.
-        key: String,
-        /// Size of the source's object, in bytes.
-        size_bytes: u64,
-        /// What its contents are checked against, besides the size.
-        proof: Proof,
-        /// Whether an object is in the way that is known to be wrong.
-        replace: bool,
-    },
-    /// Writes a snapshot of a mutable object over the one that is there.
-    Write {
-        /// Key.
-        key: String,
-        /// Contents.
-        bytes: Bytes,
-    },
-}
-
-/// What the contents of a copied object are checked against.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// Nothing but the size.
-    Size,
-    /// The checksums that the backup tool keeps of stretches of it.
-    Parts(Arc<[PartSum]>),
-    /// The checksum inside of it, as pgBackRest's info files and manifests have.
-    InfoFile,
-    /// The SHA-1 of the uncompressed contents.
-    Sha1 {
-        /// In lower-case hexadecimal digits.
-        sha1: String,
-        /// Compression of the object.
-        codec: Codec,
-    },
-}
-
-impl Step {
-    /// Key of the object.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        match self {
-            Self::Copy { key, .. } | Self::Write { key, .. } => key,
-        }
-    }
-
-    /// Size of the object, in bytes.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        match self {
-            Self::Copy { size_bytes, .. } => *size_bytes,
-            Self::Write { bytes, .. } => bytes.len() as u64,
-        }
-    }
-}
-
-/// Plans the next pass. `damaged` are keys in the target whose contents are known to be wrong.
-#[must_use]
-pub fn plan(stanza: &str, source: &Look, target: &Look, damaged: &BTreeSet<String>) -> CopyPlan {
+/// Plans the next pass.
+pub(super) fn plan(
+    stanza: &str,
+    source: &Look,
+    target: &Look,
+    damaged: &BTreeSet<String>,
+) -> CopyPlan {
     if let Some(refusal) = made_anew(source, target) {
         return CopyPlan { problems: vec![refusal], ..CopyPlan::default() };
     }
@@ -120,8 +43,6 @@ pub fn plan(stanza: &str, source: &Look, target: &Look, damaged: &BTreeSet<Strin
     planner.plan.problems.extend(source.problems.iter().cloned());
     planner.log();
     planner.data();
-    planner.plan.log.retain(|stage| !stage.steps.is_empty());
-    planner.plan.data.retain(|stage| !stage.steps.is_empty());
     planner.plan
 }
 
@@ -175,34 +96,12 @@ impl Planner<'_> {
                 | Role::Other => {}
             }
         }
-        let segments = self.segments().into_iter().chain(labels).collect();
+        let segments = segments(self.source, self.target, self.damaged);
+        let segments = segments.into_iter().chain(labels).collect();
         self.plan.log = vec![
             Stage { name: "timeline histories", steps: first },
             Stage { name: "log", steps: segments },
         ];
-    }
-
-    /// Segments that the target lacks or has with wrong contents, in log order.
-    fn segments(&self) -> Vec<Step> {
-        let needed = NeededLog::of(self.source, self.target);
-        let mut steps = BTreeMap::new();
-        for (name, log) in &self.source.repository.archives {
-            let there = self.target.repository.archives.get(name).map(|there| &**there);
-            let mut add = |place: Place, segment: &Packed| {
-                if needed.has(name, place)
-                    && let Some((key, step)) = self.segment(log, there, place, segment)
-                {
-                    steps.insert((name, place, key), step);
-                }
-            };
-            let differing = log.differing(there, Place::FIRST, Place::LAST);
-            differing.for_each(|(place, segment, _)| add(place, segment));
-            log.doubles().for_each(|(place, segment)| add(place, segment));
-            // Damage shows in no listing.
-            let damaged = self.damaged.iter().filter_map(|key| log.by_key(key));
-            damaged.for_each(|(place, segment)| add(place, segment));
-        }
-        steps.into_values().collect()
     }
 
     fn data(&mut self) {
@@ -354,34 +253,6 @@ impl Planner<'_> {
 
     /// A copy of what the target lacks. Nothing is replaced.
     fn copy(&self, key: &str, found: &Found) -> Option<Step> {
-        let absent = !self.target.repository.contains(key);
-        absent.then(|| step(key, found, Proof::Size, false))
+        absent(self.target, key, found, Proof::Size)
     }
-
-    /// A copy of a segment that the target lacks or has with wrong contents. The source's contents
-    /// are proven before anything is replaced.
-    fn segment(
-        &self,
-        log: &Archive,
-        there: Option<&Archive>,
-        place: Place,
-        segment: &Packed,
-    ) -> Option<(String, Step)> {
-        let there = there.and_then(|there| there.named_like(place, segment));
-        let differs = there.is_none_or(|there| there.size_bytes() != segment.size_bytes());
-        if !differs && self.damaged.is_empty() {
-            return None;
-        }
-        let key = log.key(place, segment);
-        if !differs && !self.damaged.contains(&key) {
-            return None;
-        }
-        let proof = Proof::Sha1 { sha1: segment.sha1(), codec: segment.codec() };
-        let step = step(&key, &segment.found(), proof, there.is_some());
-        Some((key, step))
-    }
-}
-
-fn step(key: &str, found: &Found, proof: Proof, replace: bool) -> Step {
-    Step::Copy { key: key.to_owned(), size_bytes: found.size_bytes, proof, replace }
 }
