@@ -7,6 +7,7 @@ mod buckets;
 mod drills;
 mod faults;
 mod guide;
+mod pghoard;
 mod support;
 
 #[path = "../stores/server/mod.rs"]

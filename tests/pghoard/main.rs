@@ -9,3 +9,4 @@ mod listing;
 mod made;
 mod oracle;
 mod targets;
+mod windows;

@@ -32,6 +32,8 @@ type = "kafka"
 cloud = "aws-eu-west-1"
 plan = "business-4"
 "#;
+const PGBACKREST: &str =
+    r#"backup = { format = "pgbackrest", stanza = "orders", path = "pgbackrest" }"#;
 const TOKEN_SHA256_INPUT: &str = TOKEN;
 
 /// A place with two regions of one provider, one of another, a service and an engine.
@@ -45,6 +47,8 @@ pub(crate) struct World {
     retention: &'static str,
     scrub: &'static str,
     bucket: Option<Bucket>,
+    /// The backups are a site of PGHoard.
+    site: bool,
     engine: Option<Child>,
     binary: PathBuf,
 }
@@ -94,6 +98,7 @@ impl World {
             retention: "",
             scrub: "",
             bucket: None,
+            site: false,
             engine: None,
             binary,
             place,
@@ -116,6 +121,18 @@ impl World {
     /// The secondary region's store is a bucket.
     pub(crate) fn bucket(&mut self, bucket: Bucket) {
         self.bucket = Some(bucket);
+    }
+
+    /// The backups are a site of PGHoard below `orders`, encrypted with the key `k1`. Gives the key.
+    pub(crate) fn site(&mut self, pem: &str) -> String {
+        self.site = true;
+        fs::write(self.key_file(), pem).unwrap();
+        give(&self.key_file());
+        pem.to_owned()
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.place.path().join("k1.pem")
     }
 
     /// What the program finds in its environment.
@@ -181,12 +198,26 @@ impl World {
                         "store = \"s3://{name}/copies\"\n\
                          store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
                     ),
+                    _ if self.site => format!(
+                        "store = \"file://{}\"\nstore_options = {{ sidecars = true }}",
+                        self.store(cloud).display()
+                    ),
                     _ => format!("store = \"file://{}\"", self.store(cloud).display()),
                 };
                 format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
             })
             .collect();
         let services = SERVICES.replace("#retention", self.retention);
+        let services = if self.site {
+            let site = "backup = { format = \"pghoard\", path = \"orders\" }";
+            let key = format!(
+                "[[private_key]]\nid = \"k1\"\nfile = \"{}\"\n",
+                self.key_file().display()
+            );
+            key + &services.replace(PGBACKREST, site)
+        } else {
+            services
+        };
         let services = if self.copy_only { "" } else { services.as_str() };
         let text = format!(
             "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n{}\n\

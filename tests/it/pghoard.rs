@@ -1,0 +1,116 @@
+//! A site of PGHoard: replicated while it arrives, then forked from with the primary gone.
+
+use crate::support::{engine::World, pause, postgres_bin, run};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Where the fixture was unpacked, and what is true about it.
+struct Fixture {
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("btar-site-").tempdir().unwrap();
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/pghoard/pghoard-orders.tar.zst");
+        let plain = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
+        tar::Archive::new(&*plain).unpack(dir.path()).unwrap();
+        Self { dir }
+    }
+
+    fn truth(&self) -> Value {
+        let text = fs::read_to_string(self.dir.path().join("truth.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Every file of the site, in an order that looks random, but each sidecar behind its object.
+    fn arrivals(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut dirs = vec![self.dir.path().join("orders")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { dirs.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort_by_cached_key(|path| {
+            let name = path.to_str().unwrap();
+            let object = name.trim_end_matches(".metadata");
+            let relative = object.strip_prefix(self.dir.path().to_str().unwrap()).unwrap();
+            (Sha256::digest(relative).to_vec(), name.len())
+        });
+        files.into_iter().map(|p| p.strip_prefix(self.dir.path()).unwrap().to_owned()).collect()
+    }
+
+    fn arrive(&self, world: &World, file: &Path) {
+        let to = world.store("aws-eu-west-1").join(file);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(self.dir.path().join(file), to).unwrap();
+    }
+}
+
+/// Number of rows, and the hash over all of them as `truth.json` has it.
+fn ledger(uri: &str) -> (u64, String) {
+    let sql = "select id || '|' || to_char(at at time zone 'UTC', \
+               'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || '|' || note from ledger order by id";
+    let rows = run(Command::new(postgres_bin().join("psql")).args(["-X", "-At", uri, "-c", sql]));
+    let text = rows.lines().fold(String::new(), |text, row| text + row + "\n");
+    let sum = Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
+    (rows.lines().count() as u64, sum)
+}
+
+#[test]
+fn a_site_that_arrives_in_any_order_is_copied_and_forked_from_with_the_primary_gone() {
+    let fixture = Fixture::new();
+    let truth = fixture.truth();
+    let mut world = World::empty();
+    let keys = world.site(&fs::read_to_string(fixture.dir.path().join("keys/k1.pem")).unwrap());
+    world.start();
+    world.enable();
+    for (at, file) in fixture.arrivals().iter().enumerate() {
+        fixture.arrive(&world, file);
+        if at % 40 == 20 {
+            pause(Duration::from_millis(300));
+            world.kill();
+            world.start();
+        }
+    }
+    let end = truth["windows"]["spans"][0][1].as_str().unwrap();
+    world.wait_covered(end);
+    world.lose_primary();
+    let (start, _) = world.window().unwrap();
+    assert_eq!(start, truth["windows"]["spans"][0][0].as_str().unwrap());
+
+    let targets = truth["targets"].as_array().unwrap();
+    let (restored, refused): (Vec<&Value>, Vec<&Value>) =
+        targets.iter().partition(|target| target["expect"] == "restore");
+    for target in refused {
+        let answer = world.fork("never", target["time"].as_str());
+        assert_eq!(answer.status, 400, "{}: {}", target["name"], answer.body);
+    }
+    for (at, target) in restored.iter().enumerate() {
+        let (name, fork) = (target["name"].as_str().unwrap(), format!("fork-{at}"));
+        let answer = world.fork(&fork, target["time"].as_str());
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        let uri = world.wait_running(&fork);
+        let (rows, sum) = ledger(&uri);
+        assert_eq!(rows, target["row_count"].as_u64().unwrap(), "{name}");
+        assert_eq!(sum, target["rows_sha256"].as_str().unwrap(), "{name}");
+        let path = format!("/v1/project/demo/service/{fork}");
+        assert_eq!(world.call("DELETE", &path, None).status, 200);
+    }
+    let uri = {
+        assert_eq!(world.fork("latest", None).status, 200);
+        world.wait_running("latest")
+    };
+    assert_eq!(ledger(&uri).0, truth["final_state"]["row_count"].as_u64().unwrap());
+    let log = world.log();
+    assert!(keys.lines().all(|line| !log.contains(line)), "a key is in the log");
+}
