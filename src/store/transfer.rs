@@ -13,6 +13,7 @@ use crate::{
     store::{
         BlobStore, Body, Condition, Contents, ObjectMeta, StoreError, Stored, UserMetadata,
         key::Key,
+        pool::gather,
         proof::Crc64,
         wrap::limit::{Held, Memory},
     },
@@ -20,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{
-    FutureExt, Stream, StreamExt, TryStreamExt,
+    FutureExt, Stream, StreamExt,
     future::{self, BoxFuture},
     stream::{self, BoxStream, FuturesUnordered},
 };
@@ -100,22 +101,11 @@ pub type Tell<'a> = &'a mut (dyn FnMut(usize, Landed) + Send);
 /// An object in memory.
 #[derive(Debug)]
 pub struct Whole {
-    pieces: Vec<Bytes>,
+    /// The contents.
+    pub bytes: Bytes,
     user_metadata: UserMetadata,
-    size_bytes: u64,
     crc64: u64,
     _memory: Held,
-}
-
-impl Whole {
-    /// The contents in one piece.
-    #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        match &self.pieces[..] {
-            [piece] => piece.clone(),
-            pieces => pieces.concat().into(),
-        }
-    }
 }
 
 /// Copies an object to every destination.
@@ -146,20 +136,14 @@ pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreEr
     if object.meta.size_bytes != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
-    let (mut body, mut pieces, mut sum, mut read) = (object.body, Vec::new(), Crc64::new(), 0);
-    while let Some(piece) = body.try_next().await? {
-        read += piece.len() as u64;
-        if read > *size_bytes {
-            break;
-        }
-        sum.update(&piece);
-        pieces.push(piece);
-    }
-    if read != *size_bytes {
+    let bytes = gather(object.body, usize::try_from(*size_bytes).unwrap_or(usize::MAX)).await?;
+    if bytes.len() as u64 != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
+    let mut sum = Crc64::new();
+    sum.update(&bytes);
     let (user_metadata, crc64) = (object.user_metadata, sum.finish());
-    Ok(Whole { pieces, user_metadata, size_bytes: *size_bytes, crc64, _memory: memory })
+    Ok(Whole { bytes, user_metadata, crc64, _memory: memory })
 }
 
 /// Writes an object that is in memory to every destination.
@@ -168,9 +152,8 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
         .iter()
         .enumerate()
         .map(|(at, destination)| async move {
-            let pieces = stream::iter(whole.pieces.clone().into_iter().map(Ok)).boxed();
-            let (size_bytes, user_metadata) = (whole.size_bytes, whole.user_metadata.clone());
-            let contents = Contents { size_bytes, user_metadata, body: pieces };
+            let user_metadata = whole.user_metadata.clone();
+            let contents = Contents { user_metadata, ..Contents::of(whole.bytes.clone()) };
             let written = write(destination.clone(), contents).await;
             (at, compared(written, destination, Some(whole.crc64)).await)
         })
