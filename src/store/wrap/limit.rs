@@ -37,13 +37,13 @@ impl Memory {
 
     /// Waits for `bytes` of it, or for all of it when that is less, and holds them.
     pub async fn take(&self, bytes: u64) -> Held {
+        let mut wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let mut permits = Vec::with_capacity(2);
         let mut next = Some(self);
         // The part before the whole: who waits for his part takes nothing from the others.
         while let Some(memory) = next {
-            let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-            let kibibytes = memory.kibibytes.clone();
-            let taken = kibibytes.acquire_many_owned(wanted.min(memory.kibibytes_max)).await;
+            wanted = wanted.min(memory.kibibytes_max);
+            let taken = memory.kibibytes.clone().acquire_many_owned(wanted).await;
             permits.push(taken.expect("the semaphore is never closed"));
             next = memory.whole.as_deref();
         }
