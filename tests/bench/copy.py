@@ -223,14 +223,18 @@ def from_store_to_store(fast, slow):
 def with_directories(fast):
     source = os.path.join(ROOT, "source")
     target = os.path.join(MEMORY_TARGET, f"btar-bench-{os.getpid()}")
-    for name, (count, size) in (("many", MANY), ("large", LARGE)):
-        for number in range(count):
+    if ONLY and not any(ONLY in f"directory to {to}, {count} x {size // MIB} MiB"
+                        for to in ("directory", "S3") for count, size in (MANY, LARGE)):
+        return
+
+    def make(name, objects):
+        for number in range(objects[0]):
             directory = os.path.join(source, name, f"{number % 16:02}")
             os.makedirs(directory, exist_ok=True)
             with open(os.path.join(directory, f"{number:06}"), "wb") as file:
-                for _ in range(size // MIB):
+                for _ in range(objects[1] // MIB):
                     file.write(os.urandom(MIB))
-    os.sync()
+        os.sync()
 
     def clean(count):
         found = sum(len([f for f in files if f != "lock"]) for _, _, files in os.walk(target))
@@ -244,6 +248,7 @@ def with_directories(fast):
         for name, objects, at_once in (("many", MANY, AT_ONCE_MANY), ("large", LARGE, AT_ONCE_LARGE)):
             size = f"{objects[0]} x {objects[1] // MIB} MiB"
             here = os.path.join(source, name)
+            make(name, objects)
             local = [
                 ("btar", [btar(None, at_once, here, target)]),
                 ("rclone", [rclone(None, at_once, here, target)]),
@@ -257,6 +262,7 @@ def with_directories(fast):
             ]
             compare(f"directory to S3, {size}", objects, upload, buckets(fast, "a"), server=fast,
                     limits=[("rclone", 0.75), ("s5cmd (no proof)", 1.0)])
+            shutil.rmtree(here)
     finally:
         shutil.rmtree(target, ignore_errors=True)
         shutil.rmtree(source, ignore_errors=True)
