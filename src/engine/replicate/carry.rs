@@ -79,7 +79,7 @@ impl Job {
                     }
                 };
                 // Proven before it is written: a damaged segment never replaces a good one.
-                let (codec, sha1, object) = (*codec, sha1.clone(), whole.bytes());
+                let (codec, sha1, object) = (*codec, sha1.clone(), whole.bytes.clone());
                 let turn = self.proofs.acquire().await.expect("the semaphore is never closed");
                 let proven =
                     tokio::task::spawn_blocking(move || prove(codec, &object, &sha1).map(drop));
