@@ -364,6 +364,7 @@ mod tests {
             let body = body_of(bytes.to_vec().into());
             let size = bytes.len() as u64;
             let none = BTreeMap::new();
+            self.store.fail_from(None);
             self.store.put(&self.key(number), size, &none, body, PutMode::Replace).await.unwrap();
         }
 
