@@ -5,25 +5,21 @@
 //! has changed, or another segment comes before it.
 
 use crate::{
-    domain::{lsn::Segment, recovery::Codec},
+    domain::lsn::Segment,
     engine::catalog::{
         learned::{Chain, KnownCarry, KnownTo, Learned, LogFacts, LogMemory},
+        reading::{Damage, read},
         runs::Run,
         segment::{Place, StoredSegment},
     },
-    store::{BlobStore, StoreError, key::Key, read_all},
+    store::{BlobStore, StoreError, key::Key},
     wal::{
-        decode,
-        record::Record,
         scan::{Scanner, SegmentIndex},
         stop::Sum,
     },
 };
 use chrono::{DateTime, Utc};
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Largest object of a segment that is read, in bytes: the largest segment and a little.
-pub const SEGMENT_OBJECT_BYTES_MAX: u64 = (1 << 30) + (16 << 20);
 
 /// The scanner's memory is kept at every so many segments, and at the newest one.
 const CARRY_EVERY: u64 = 64;
@@ -51,15 +47,6 @@ pub struct IndexedRun {
     len: usize,
     sum: Sum,
     bytes: u64,
-}
-
-/// A segment that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Key of the object below the repository's prefix.
-    pub key: String,
-    /// What is wrong, with the segment's name, for people.
-    pub what: String,
 }
 
 impl IndexedRun {
@@ -163,7 +150,7 @@ impl LogIndex {
         run: Run,
     ) -> Result<IndexedRun, StoreError> {
         self.forget_expired(&run);
-        let mut scanner: Option<Scanner> = None;
+        let (mut scanner, mut scratch): (Option<Scanner>, _) = (None, Vec::new());
         let mut at = 0;
         let damage = loop {
             let known = self.known_to(&run, at);
@@ -178,7 +165,7 @@ impl LogIndex {
                 None => self.scanner_before(store, prefix, &run, at).await?,
             };
             let step = match ready {
-                Ok(scanner) => read(store, prefix, &run, at, scanner).await?,
+                Ok(scanner) => read(store, prefix, &run, at, scanner, &mut scratch).await?,
                 Err(damage) => Err(damage),
             };
             let (index, after) = match step {
@@ -266,8 +253,9 @@ impl LogIndex {
         at: usize,
     ) -> Result<Result<Scanner, Damage>, StoreError> {
         let (mut place, mut scanner) = self.resume(run, at).unwrap_or((0, Scanner::new()));
+        let mut scratch = Vec::new();
         while place < at {
-            match read(store, prefix, run, place, scanner).await? {
+            match read(store, prefix, run, place, scanner, &mut scratch).await? {
                 Ok((_, after)) => scanner = after,
                 Err(damage) => return Ok(Err(damage)),
             }
@@ -314,87 +302,14 @@ impl LogIndex {
     }
 }
 
-/// Reads and proves one segment.
-async fn read(
-    store: &dyn BlobStore,
-    prefix: &Key,
-    run: &Run,
-    at: usize,
-    scanner: Scanner,
-) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    scan_with(store, prefix, run, at, scanner, |_| ()).await
-}
-
-/// Reads and proves one segment and shows its records to `sink`.
-///
-/// # Errors
-/// [`StoreError`] when the store cannot be read.
-pub async fn scan_with(
-    store: &dyn BlobStore,
-    prefix: &Key,
-    run: &Run,
-    at: usize,
-    mut scanner: Scanner,
-    mut sink: impl FnMut(&Record) + Send + 'static,
-) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    let Some((segment, stored)) = run.stored(at) else {
-        let what = format!("a segment of the log in {} has disappeared", run.archive.directory());
-        return Ok(Err(Damage { key: String::new(), what }));
-    };
-    let damaged = |what: String| Damage { key: stored.key.clone(), what };
-    let plain = match read_segment(store, prefix, &stored).await? {
-        Ok(plain) => plain,
-        Err(what) => return Ok(Err(damaged(what))),
-    };
-    let scanned = tokio::task::spawn_blocking(move || {
-        let index = scanner.segment(segment, &plain, &mut sink);
-        (index, scanner)
-    });
-    let (index, scanner) = scanned.await.expect("the reader of the log does not panic");
-    Ok(match index {
-        Ok(index) => Ok((index, scanner)),
-        Err(error) => Err(damaged(error.to_string())),
-    })
-}
-
-/// The contents of a segment, checked against the SHA-1 in its name; or what is wrong with them.
-///
-/// # Errors
-/// [`StoreError`] when the store cannot be read.
-pub async fn read_segment(
-    store: &dyn BlobStore,
-    prefix: &Key,
-    stored: &StoredSegment,
-) -> Result<Result<Vec<u8>, String>, StoreError> {
-    let name = stored.place.name();
-    let Ok(key) = prefix.join(&stored.key) else {
-        return Ok(Err(format!("WAL segment {name} has an impossible key")));
-    };
-    let object = match read_all(store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
-        Ok((_, object)) => object,
-        Err(StoreError::NotFound(_)) => {
-            return Ok(Err(format!("WAL segment {name} has disappeared")));
-        }
-        Err(error) => return Err(error),
-    };
-    let (codec, sha1) = (stored.codec, stored.sha1.clone());
-    let proven = tokio::task::spawn_blocking(move || prove(codec, &object, &sha1)).await;
-    let proven = proven.expect("the decoder does not panic");
-    Ok(proven.map_err(|what| format!("WAL segment {name} is damaged: {what}")))
-}
-
-/// Decompresses an object and checks its SHA-1.
-pub(crate) fn prove(codec: Codec, object: &[u8], sha1: &str) -> Result<Vec<u8>, String> {
-    let plain = decode::decode(codec, object).map_err(|error| error.to_string())?;
-    decode::check_sha1(&plain, sha1).map_err(|error| error.to_string())?;
-    Ok(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        domain::lsn::{SegmentSize, Timeline},
+        domain::{
+            lsn::{SegmentSize, Timeline},
+            recovery::Codec,
+        },
         engine::{
             catalog::{
                 listing::{Extent, Listing},
@@ -405,7 +320,7 @@ mod tests {
         },
         layout::{BackupPlace, pgbackrest::keys},
         store::{PutMode, body_of, memory::MemoryStore},
-        wal::timeline::TimelinePath,
+        wal::{decode, timeline::TimelinePath},
     };
     use chrono::TimeDelta;
     use std::ops::Range;
@@ -454,6 +369,7 @@ mod tests {
             let body = body_of(bytes.to_vec().into());
             let size = bytes.len() as u64;
             let none = BTreeMap::new();
+            self.store.fail_from(None);
             self.store.put(&self.key(number), size, &none, body, PutMode::Replace).await.unwrap();
         }
 

@@ -452,7 +452,13 @@ mod tests {
             }),
             latest_time: latest.map(at),
             backup_ends: rare.then_some(Lsn(begin)).into_iter().collect(),
-            parameter_floor: rare.then(|| [segment.number as u32 % 7, 3, 0, 1, 9]),
+            parameter_floor: rare.then_some([
+                u32::from(Place::of(segment, size).slot() % 7),
+                3,
+                0,
+                1,
+                9,
+            ]),
             ends_early,
         }
     }

@@ -98,7 +98,7 @@ impl Place {
     pub fn of(segment: Segment, size: SegmentSize) -> Self {
         let per_id = per_id(size);
         let position = match segment.number / per_id {
-            high if high <= u64::from(u32::MAX) => high << 32 | segment.number % per_id,
+            high if high <= u64::from(u32::MAX) => (high << 32) | (segment.number % per_id),
             _ => u64::MAX, // Behind the end of all logs: nothing is stored there.
         };
         Self { timeline: segment.timeline, position }
