@@ -8,4 +8,6 @@ mod broken;
 mod listing;
 mod made;
 mod oracle;
+mod random;
+mod speed;
 mod targets;
