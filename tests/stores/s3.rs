@@ -87,7 +87,7 @@ async fn copied(store: &Arc<dyn BlobStore>, size_bytes: u64) -> Landed {
     };
     let means = Means { memory: Memory::new(16 << 20), clock: Arc::new(SystemClock::new()) };
     let mut landed = None;
-    transfer(&origin, &[to], &means, &mut |_, what| landed = Some(what)).await;
+    transfer(&origin, None, &[to], &means, &mut |_, what| landed = Some(what)).await;
     landed.unwrap()
 }
 

@@ -501,6 +501,7 @@ mod tests {
             full_scan_interval: Duration::from_secs(3600),
             is_forking: Arc::new(|_, _| false),
             budget: Budget::default(),
+            scrub: None,
         };
         let source = reader(Arc::new(pair.source.clone()), "repo");
         let clouds = targets.iter().map(|(name, _)| cloud(name)).collect();
@@ -536,18 +537,18 @@ mod tests {
                 tokio::task::yield_now().await;
                 let copy = pair.look(&pair.target, "p/s").await;
                 let name = format!("0000000100000000{number:08X}");
-                let log = &copy.repository.archives["15-1"].segments;
-                assert!(log.contains_key(&name), "{operation:?} {fault:?} {name}");
+                let log = &copy.repository.archives["15-1"];
+                assert!(log.contains(&name), "{operation:?} {fault:?} {name}");
                 pair.nothing_is_promised_that_is_not_there("while another region fails").await;
             }
             for _ in 0..200 {
                 replicator.pass(&clouds).await;
                 replicator.shared.clock.sleep(Duration::from_secs(1)).await;
-                if pair.look(&pair.target, "p/s").await.info.backups.len() == 2 {
+                if pair.look(&pair.target, "p/s").await.backups.len() == 2 {
                     break;
                 }
             }
-            assert_eq!(pair.look(&pair.target, "p/s").await.info.backups.len(), 2);
+            assert_eq!(pair.look(&pair.target, "p/s").await.backups.len(), 2);
         }
     }
 }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream, StreamExt,
     future::{self, BoxFuture},
-    stream::{self, FuturesUnordered},
+    stream::FuturesUnordered,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
