@@ -104,6 +104,9 @@ fn store(address: &str, clock: &Arc<dyn Clock>) -> Arc<dyn BlobStore> {
     let options = StoreOptions {
         endpoint: Some(endpoint.to_owned()),
         allow_http: true,
+        // Named, so that nothing else is asked for keys when they are missing.
+        access_key_id_env: Some("AWS_ACCESS_KEY_ID".to_owned()),
+        secret_access_key_env: Some("AWS_SECRET_ACCESS_KEY".to_owned()),
         // As with https, which a server of a benchmark does without.
         unsigned_payload: true,
         ..StoreOptions::default()

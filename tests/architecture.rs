@@ -86,6 +86,7 @@ const PURE: &[&str] = &[
     "replicate/needed_log.rs",
     "replicate/plan.rs",
     "replicate/prune.rs",
+    "replicate/schedule.rs",
 ];
 const IMPURE: &[&str] =
     &["async fn", ".await", "tokio::", "std::fs", "std::env", "std::net", "Clock"];

@@ -6,12 +6,11 @@ use btar::{
         lsn::{Lsn, Segment, SegmentSize, Timeline},
     },
     engine::catalog::{hash, segment::Place},
-    wal::{
-        decode::sha1_hex,
-        scan::{Carry, Scanner, SegmentIndex, Xacts},
-    },
+    wal::scan::{Carry, Scanner, SegmentIndex, Xacts},
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use sha1::{Digest, Sha1};
+use std::io::Write as _;
 
 pub(crate) const SIZE: SegmentSize = SegmentSize::DEFAULT;
 pub(crate) const SYSTEM: u64 = 77;
@@ -64,15 +63,32 @@ pub(crate) fn carry(number: u64) -> Carry {
     scanner.carry().unwrap()
 }
 
-/// The bytes of a segment and their SHA-1.
+/// A compressed segment and the SHA-1 of its contents, which are never held as a whole: the memory that
+/// is measured is the engine's.
 pub(crate) fn object(number: u64) -> (Vec<u8>, String) {
-    let plain = contents(number);
-    (zstd::bulk::compress(&plain, 1).unwrap(), sha1_hex(&plain))
+    let mut out = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    let mut hash = Sha1::new();
+    let (mut piece, mut left) = (head(number), usize::try_from(SIZE.bytes()).unwrap());
+    while left > 0 {
+        out.write_all(&piece).unwrap();
+        hash.update(&piece);
+        left -= piece.len();
+        piece = vec![0; left.min(64 << 10)];
+    }
+    (out.finish().unwrap(), hex::lower(&hash.finalize()))
 }
 
 fn contents(number: u64) -> Vec<u8> {
-    let start = segment(number).start(SIZE).0;
     let mut bytes = Vec::with_capacity(usize::try_from(SIZE.bytes()).unwrap());
+    bytes.extend(head(number));
+    bytes.resize(usize::try_from(SIZE.bytes()).unwrap(), 0);
+    bytes
+}
+
+/// What is not zero of a segment.
+fn head(number: u64) -> Vec<u8> {
+    let start = segment(number).start(SIZE).0;
+    let mut bytes = Vec::new();
     bytes.extend(0xD110_u16.to_le_bytes());
     bytes.extend(2_u16.to_le_bytes());
     bytes.extend(1_u32.to_le_bytes());
@@ -86,7 +102,6 @@ fn contents(number: u64) -> Vec<u8> {
     let before = start - SIZE.bytes() + SWITCH;
     record(&mut bytes, before, 1, 0, &micros.to_le_bytes());
     record(&mut bytes, start + 40, 0, 0x40, &[]);
-    bytes.resize(usize::try_from(SIZE.bytes()).unwrap(), 0);
     bytes
 }
 

@@ -87,8 +87,7 @@ impl Clock for Forward {
 
 async fn measure(targets: u64) {
     let clock = Arc::new(Forward { clock: SystemClock::new(), seconds: AtomicU64::new(0) });
-    let dir = tempfile::tempdir().unwrap();
-    let views = Arc::new(Views::default());
+    let (dir, views) = (tempfile::tempdir().unwrap(), Arc::new(Views::default()));
     let shared = Shared {
         clock: clock.clone(),
         state: Arc::new(State::open(dir.path()).unwrap()),

@@ -1,15 +1,11 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
 use crate::{
-    domain::{
-        cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan,
-    },
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},
     engine::{
         config::ForkSettings,
         error::chain,
-        fork::{
-            ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch, error::ForkError, runner,
-        },
+        fork::{ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch, error::ForkError, runner},
         replicate::execute::Progress as CopyProgress,
         stage::{self, StageError},
         state::{State, StateError, forks::StoredFork},

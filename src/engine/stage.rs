@@ -9,7 +9,7 @@ use crate::{
     engine::{
         catalog::{
             files::read_small,
-            index::{SEGMENT_OBJECT_BYTES_MAX, open, open_unproven},
+            reading::{SEGMENT_OBJECT_BYTES_MAX, open},
         },
         error::chain,
         replicate::{
@@ -22,9 +22,7 @@ use crate::{
         pgbackrest::{keys, manifest},
     },
     sealed::keys::Keys,
-    store::{
-        BlobStore, Condition, Contents, StoreError, key::Key, local::LocalStore, read_all,
-    },
+    store::{BlobStore, Condition, Contents, StoreError, key::Key, local::LocalStore, read_all},
 };
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::{
@@ -159,7 +157,13 @@ pub async fn open_log(
         let (key, size_bytes) = (format!("log/{}", timeline.history_file()), text.len() as u64);
         write(local, &key, text).await?;
         let (codec, key_id) = (Codec::None, None);
-        opened.histories.push(HistoryObject { timeline: *timeline, key, size_bytes, codec, key_id });
+        opened.histories.push(HistoryObject {
+            timeline: *timeline,
+            key,
+            size_bytes,
+            codec,
+            key_id,
+        });
     }
     Ok((root, opened))
 }
@@ -214,9 +218,8 @@ impl Sealed<'_> {
         };
         let (codec, keys) = (self.codec, keys.clone());
         let (key_id, sha1) = (self.key_id.map(str::to_owned), self.sha1.map(str::to_owned));
-        let opened = tokio::task::spawn_blocking(move || match sha1 {
-            Some(sha1) => open(codec, key_id.as_deref(), &object, &sha1, &keys),
-            None => open_unproven(codec, key_id.as_deref(), &object, &keys),
+        let opened = tokio::task::spawn_blocking(move || {
+            open(codec, key_id.as_deref(), &object, sha1.as_deref(), &keys)
         });
         opened.await.expect("the decoder does not panic").map_err(changed)
     }

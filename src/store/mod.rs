@@ -7,6 +7,8 @@ pub mod config;
 pub mod open;
 pub mod proof;
 
+mod pool;
+
 pub mod cloud;
 pub mod local;
 pub mod memory;

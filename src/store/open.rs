@@ -9,7 +9,6 @@ use crate::{
         local::{LocalStore, Sidecars},
         wrap::{
             bandwidth::{Bandwidth, SlowedStore},
-            limit::LimitedStore,
             retry::{RetryPolicy, RetryingStore},
         },
     },
@@ -63,15 +62,8 @@ pub fn open(
             }
             let bucket = cloud::Bucket { cloud, name: bucket, prefix, account };
             let store = Arc::new(cloud::open(bucket, options, clock.clone(), environment)?);
-            let limited =
-                LimitedStore::new(store, options.requests_max.unwrap_or(cloud::REQUESTS_MAX));
             // A cloud's writes are tried again part by part: nothing is kept here to replay them.
-            Arc::new(RetryingStore::new(
-                Arc::new(limited),
-                clock.clone(),
-                RetryPolicy::default(),
-                None,
-            ))
+            Arc::new(RetryingStore::new(store, clock.clone(), RetryPolicy::default(), None))
         }
     };
     if let Some(mib) = options.bandwidth_mib {

@@ -2,7 +2,7 @@
 
 use crate::domain::{hex, lsn::SegmentSize, recovery::Codec};
 use sha1::{Digest, Sha1};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// Largest segment, in bytes.
 const BYTES_MAX: u64 = 1 << 30;
@@ -39,30 +39,50 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError`] when the data are damaged or too large.
 pub fn decode(codec: Codec, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut plain = Vec::new();
+    decode_into(codec, bytes, &mut plain)?;
+    Ok(plain)
+}
+
+/// Decompresses `bytes` in place of what `plain` holds, whose memory is used again.
+///
+/// # Errors
+/// [`DecodeError`] when the data are damaged or too large.
+pub fn decode_into(codec: Codec, bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), DecodeError> {
+    // A little more, so that the end is found without making room for twice as much.
+    let expected = usize::try_from(SegmentSize::DEFAULT.bytes()).unwrap_or(0) + (64 << 10);
+    plain.clear();
+    plain.reserve(expected);
+    pour(codec, bytes, plain)
+}
+
+/// Checks the SHA-1 of what `bytes` decompress to, which is never held as a whole.
+///
+/// # Errors
+/// [`DecodeError`] when the data are damaged or too large, or have another sum.
+pub fn check(codec: Codec, bytes: &[u8], expected: &str) -> Result<(), DecodeError> {
+    let mut hash = Sha1::new();
+    pour(codec, bytes, &mut hash)?;
+    compare(hex::lower(&hash.finalize()), expected)
+}
+
+/// Decompresses `bytes` into `out`, which must take everything.
+fn pour(codec: Codec, bytes: &[u8], out: &mut impl Write) -> Result<(), DecodeError> {
     let damaged = |source| DecodeError::Damaged { codec, source };
     if bytes.is_empty() && codec != Codec::None {
         // To some of the libraries nothing at all is a sound object that holds nothing.
         return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
     }
-    let expected = usize::try_from(SegmentSize::DEFAULT.bytes()).unwrap_or(0);
-    let mut plain = Vec::with_capacity(expected);
     let reader: Box<dyn Read + '_> = match codec {
         Codec::None => Box::new(bytes),
         Codec::Gz => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Codec::Lz4 => {
-            lz4(bytes, &mut plain).map_err(damaged)?;
-            Box::new(io::empty())
-        }
+        Codec::Lz4 => return lz4(bytes, out).map_err(damaged).and_then(is_small),
         Codec::Zst => Box::new(zstd::Decoder::with_buffer(bytes).map_err(damaged)?),
         Codec::Bz2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
         Codec::Snappy => Box::new(snap::read::FrameDecoder::new(bytes)),
         Codec::Xz => Box::new(xz(bytes).map_err(damaged)?),
     };
-    reader.take(BYTES_MAX + 1).read_to_end(&mut plain).map_err(damaged)?;
-    if plain.len() as u64 > BYTES_MAX {
-        return Err(DecodeError::TooLarge);
-    }
-    Ok(plain)
+    io::copy(&mut reader.take(BYTES_MAX + 1), out).map_err(damaged).and_then(is_small)
 }
 
 fn xz(bytes: &[u8]) -> io::Result<liblzma::bufread::XzDecoder<&[u8]>> {
@@ -71,22 +91,28 @@ fn xz(bytes: &[u8]) -> io::Result<liblzma::bufread::XzDecoder<&[u8]>> {
     Ok(liblzma::bufread::XzDecoder::new_stream(bytes, stream))
 }
 
-/// Decompresses LZ4 frames, one after the other.
+fn is_small(bytes: u64) -> Result<(), DecodeError> {
+    if bytes > BYTES_MAX { Err(DecodeError::TooLarge) } else { Ok(()) }
+}
+
+/// Decompresses LZ4 frames, one after the other, and says how many bytes came out.
 ///
 /// `lz4_flex` takes an input that ends between two blocks for a whole frame, so a truncated object
 /// would come out shorter without an error. A guard behind the input, which no sound frame reaches,
 /// and which is no sound block either, tells the two apart.
-fn lz4(bytes: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
+fn lz4(bytes: &[u8], out: &mut impl Write) -> io::Result<u64> {
     const GUARD: &[u8] = &[0xFF; 4];
     let mut input = bytes.chain(GUARD);
-    while !input.get_ref().0.is_empty() && plain.len() as u64 <= BYTES_MAX {
-        let room = BYTES_MAX + 1 - plain.len() as u64;
-        lz4_flex::frame::FrameDecoder::new(&mut input).take(room).read_to_end(plain)?;
+    let mut count = 0;
+    while !input.get_ref().0.is_empty() && count <= BYTES_MAX {
+        let room = BYTES_MAX + 1 - count;
+        let frame = lz4_flex::frame::FrameDecoder::new(&mut input);
+        count += io::copy(&mut frame.take(room), out)?;
         if input.get_ref().1.len() < GUARD.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Checks contents against a SHA-1 in lower-case hexadecimal digits.
@@ -94,7 +120,10 @@ fn lz4(bytes: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
 /// # Errors
 /// [`DecodeError::Checksum`] with both.
 pub fn check_sha1(plain: &[u8], expected: &str) -> Result<(), DecodeError> {
-    let found = sha1_hex(plain);
+    compare(sha1_hex(plain), expected)
+}
+
+fn compare(found: String, expected: &str) -> Result<(), DecodeError> {
     if found == expected {
         Ok(())
     } else {
@@ -111,7 +140,6 @@ pub fn sha1_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
         match codec {
@@ -148,17 +176,14 @@ mod tests {
     #[test]
     fn every_codec_round_trips_and_refuses_half_an_object() {
         let plain: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-        for codec in [
-            Codec::None,
-            Codec::Gz,
-            Codec::Lz4,
-            Codec::Zst,
-            Codec::Bz2,
-            Codec::Snappy,
-            Codec::Xz,
-        ] {
+        for codec in
+            [Codec::None, Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2, Codec::Snappy, Codec::Xz]
+        {
             let object = packed(codec, &plain);
             assert_eq!(decode(codec, &object).unwrap(), plain, "{codec:?}");
+            assert!(check(codec, &object, &sha1_hex(&plain)).is_ok(), "{codec:?}");
+            let other = check(codec, &object, &sha1_hex(b"")).unwrap_err();
+            assert!(matches!(other, DecodeError::Checksum { .. }), "{codec:?}");
             if codec != Codec::None {
                 let half = decode(codec, &object[..object.len() / 2]);
                 assert!(matches!(half, Err(DecodeError::Damaged { .. })), "{codec:?}");

@@ -8,5 +8,7 @@ mod broken;
 mod listing;
 mod made;
 mod oracle;
+mod random;
+mod speed;
 mod targets;
 mod windows;

@@ -145,13 +145,17 @@ fn archive(store: &Path, prefix: &str) -> Archive {
             let size_bytes = fs::metadata(&path).unwrap().len();
             if let Some(timeline) = name.strip_suffix(".history") {
                 let timeline = Timeline(u32::from_str_radix(timeline, 16).unwrap());
-                histories.insert(timeline, HistoryObject { timeline, key, size_bytes, codec: Codec::None, key_id: None });
+                histories.insert(
+                    timeline,
+                    HistoryObject { timeline, key, size_bytes, codec: Codec::None, key_id: None },
+                );
             } else if let Some((name, sha1)) =
                 name.strip_suffix(".zst").and_then(|name| name.split_once('-'))
             {
                 let Ok(segment) = Segment::parse(name, SIZE) else { continue }; // A partial one.
                 let sha1 = Some(sha1.to_owned());
-                let object = LogObject { segment, key, size_bytes, sha1, codec: Codec::Zst, key_id: None };
+                let object =
+                    LogObject { segment, key, size_bytes, sha1, codec: Codec::Zst, key_id: None };
                 segments.insert(segment, object);
             }
         }

@@ -10,11 +10,15 @@ use btar::store::{
     BlobStore, Condition, Contents, StoreError,
     proof::{Checksum, Proof},
     read_all,
+    transfer::{Destination, Landed, Means, Origin, transfer},
+    wrap::limit::Memory,
 };
+use btar::sys::clock::SystemClock;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::StatusCode;
 use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 const KEYS: &[(&str, &str)] = &[("ID", ACCESS_KEY), ("KEY", SECRET_KEY)];
 const NAMES: &str =
@@ -69,6 +73,58 @@ async fn proves_writes_by_its_checksum_or_by_reading_back() {
         let (_, contents) = large_contents(17 << 20);
         let large = store.write(&key("large"), contents, &Condition::IfAbsent).await.unwrap();
         assert_eq!(large.proof, expect);
+    }
+}
+
+/// Copies `s/object` to `t/object` in the same store.
+async fn copied(store: &Arc<dyn BlobStore>, size_bytes: u64) -> Landed {
+    let origin = Origin { store: store.clone(), key: key("s/object"), size_bytes };
+    let to = Destination {
+        store: store.clone(),
+        key: key("t/object"),
+        condition: Condition::IfAbsent,
+        quit: CancellationToken::new(),
+    };
+    let means = Means { memory: Memory::new(16 << 20), clock: Arc::new(SystemClock::new()) };
+    let mut landed = None;
+    transfer(&origin, None, &[to], &means, &mut |_, what| landed = Some(what)).await;
+    landed.unwrap()
+}
+
+#[tokio::test]
+async fn a_copy_within_a_store_of_one_request_at_a_time_does_not_wait_for_itself() {
+    for size in [1000, (17 << 20) + 1] {
+        let server = server().await;
+        let store = open(&server, "requests_max = 1");
+        let (bytes, contents) = large_contents(size);
+        store.write(&key("s/object"), contents, &Condition::IfAbsent).await.unwrap();
+        server.log();
+        let Landed::Stored(stored) = copied(&store, size as u64).await else { panic!() };
+        assert_eq!(stored.proof, Proof::Checksum(Checksum::Crc64Nvme));
+        // A small object: one request to read it and one to write it.
+        let (part, log) = (8 << 20, server.log());
+        let expect = if size < part { 2 } else { 2 * size.div_ceil(part) + 5 };
+        assert_eq!(log.len(), expect, "{log:#?}");
+        assert!(read_all(&*store, &key("t/object"), 1 << 30).await.unwrap().1 == bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_throttles_is_given_time() {
+    for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+        let server = server().await;
+        let store = open(&server, "");
+        let size = (17 << 20) + 1;
+        let (bytes, contents) = large_contents(size);
+        store.write(&key("s/object"), contents, &Condition::IfAbsent).await.unwrap();
+        server.faults(move |seen| match seen.number % 2 {
+            0 => Fault::Status(status, "SlowDown"),
+            _ => Fault::None,
+        });
+        let landed = copied(&store, size as u64).await;
+        assert!(matches!(landed, Landed::Stored(_)), "{landed:?}");
+        server.faults(|_| Fault::None);
+        assert!(read_all(&*store, &key("t/object"), 1 << 30).await.unwrap().1 == bytes);
     }
 }
 

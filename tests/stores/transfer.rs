@@ -75,9 +75,9 @@ impl World {
             .zip(faults)
             .map(|(target, fault)| {
                 let fault = *fault;
-                let decide = move |call: &Call| match call.operation {
-                    Operation::Write => fault,
-                    _ => Fault::None,
+                let decide = move |call: &Call| match call.operation == Operation::Write {
+                    true => fault,
+                    false => Fault::None,
                 };
                 Destination {
                     store: Arc::new(FaultyStore::new(
@@ -168,11 +168,11 @@ async fn one_target_that_fails_is_told_of_and_the_others_have_it() {
                 assert!(world.holds(whole).await);
                 let Landed::Failed(error) = &landed[broken] else { panic!("{fault:?} {landed:?}") };
                 assert!(!world.holds(broken).await, "{fault:?} leaves nothing: {error}");
-                match fault {
-                    Fault::Full(_) => assert!(matches!(error, StoreError::NoSpace { .. })),
-                    Fault::Denied => assert!(matches!(error, StoreError::Denied { .. })),
-                    _ => assert!(error.is_transient(), "{error}"),
-                }
+                let is_full = matches!(error, StoreError::NoSpace { .. });
+                assert_eq!(is_full, matches!(fault, Fault::Full(_)), "{error}");
+                let is_denied = matches!(error, StoreError::Denied { .. });
+                assert_eq!(is_denied, fault == Fault::Denied, "{error}");
+                assert_eq!(error.is_transient(), !is_full && !is_denied, "{error}");
             }
         }
     }

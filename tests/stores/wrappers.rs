@@ -12,7 +12,7 @@ use btar::{
         wrap::{
             bandwidth::{Bandwidth, SlowedStore},
             faulty::{Call, Fault, FaultyStore},
-            limit::{LimitedStore, Memory},
+            limit::Memory,
             metrics::{Meter, MeteredStore, Operation},
             retry::{RetryPolicy, RetryingStore},
         },
@@ -42,9 +42,8 @@ fn faulty(
 #[tokio::test]
 async fn all_around_one_store_keep_its_promises() {
     let clock: Arc<dyn Clock> = Arc::new(QuickClock::default());
-    let limited = Arc::new(LimitedStore::new(Arc::new(MemoryStore::new()), 2));
     let line = Bandwidth::new(1 << 20, clock.clone());
-    let slowed = Arc::new(SlowedStore::new(limited, line));
+    let slowed = Arc::new(SlowedStore::new(Arc::new(MemoryStore::new()), line));
     let metered = Arc::new(MeteredStore::new(slowed, Arc::new(Counts::default()), clock.clone()));
     let store = RetryingStore::new(metered, clock, RetryPolicy::default(), REPLAY);
     keeps_its_promises(&store, Traits::ALL).await;
@@ -142,17 +141,6 @@ async fn a_listing_goes_on_behind_the_last_key() {
 }
 
 #[tokio::test]
-async fn calls_are_limited_and_a_copy_within_one_store_does_not_wait_for_itself() {
-    let store = LimitedStore::new(Arc::new(MemoryStore::new()), 1);
-    write(&store, "a", "x", &Condition::None).await.unwrap();
-    let object = store.get(&key("a")).await.unwrap();
-    let (size, metadata) = (object.meta.size_bytes, object.user_metadata.clone());
-    let mode = btar::store::PutMode::IfAbsent;
-    store.put(&key("b"), size, &metadata, object.body, mode).await.unwrap();
-    assert_eq!(names(&store, "", None).await, ["a", "b"]);
-}
-
-#[tokio::test]
 async fn memory_is_shared_and_given_back() {
     let memory = Memory::new(10 << 10);
     let first = memory.take(6 << 10).await;
@@ -165,6 +153,11 @@ async fn memory_is_shared_and_given_back() {
     assert!(!waiting.is_finished());
     drop(first);
     drop(waiting.await.unwrap());
+    // A part leaves the rest to others.
+    let part = memory.part(2);
+    let taken = part.take(1 << 40).await;
+    assert_eq!((part.free_bytes(), memory.free_bytes()), (0, 5 << 10));
+    drop(taken);
     // More than there is takes all of it, and does not wait for ever.
     drop(memory.take(1 << 40).await);
     assert_eq!(memory.free_bytes(), 10 << 10);

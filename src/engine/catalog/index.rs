@@ -5,25 +5,16 @@
 //! has changed, or another segment comes before it.
 
 use crate::{
-    domain::{
-        lsn::{Lsn, Segment},
-        recovery::Codec,
-    },
+    domain::lsn::{Lsn, Segment},
     engine::catalog::{
         learned::{Chain, KnownCarry, KnownTo, Learned, LogFacts, LogMemory},
+        reading::{Damage, LogSource, read},
         runs::Run,
         segment::{Place, StoredSegment},
     },
-    engine::error::chain,
-    layout::{backup::ListedBackup, pghoard::metadata::SegmentCoding},
-    sealed::{
-        keys::Keys,
-        segment::{open_history, open_segment},
-    },
-    store::{BlobStore, StoreError, key::Key, read_all},
+    layout::backup::ListedBackup,
+    store::StoreError,
     wal::{
-        decode,
-        record::Record,
         scan::{Scanner, SegmentIndex},
         stop::Sum,
     },
@@ -31,25 +22,11 @@ use crate::{
 use chrono::{DateTime, Utc};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Largest object of a segment that is read, in bytes: the largest segment and a little.
-pub const SEGMENT_OBJECT_BYTES_MAX: u64 = (1 << 30) + (16 << 20);
-
 /// The scanner's memory is kept at every so many segments, and at the newest one.
 const CARRY_EVERY: u64 = 64;
 
 /// Carries that are held here besides: mostly only the newest is asked for, and each may be large.
 const CARRIES_HELD: usize = 8;
-
-/// Where a log is read from.
-#[derive(Clone, Copy, Debug)]
-pub struct LogSource<'a> {
-    /// The store.
-    pub store: &'a dyn BlobStore,
-    /// The repository's prefix there.
-    pub prefix: &'a Key,
-    /// Private keys for segments that are encrypted.
-    pub keys: &'a Keys,
-}
 
 /// What is known of one log in one store.
 #[derive(Debug)]
@@ -72,15 +49,6 @@ pub struct IndexedRun {
     sum: Sum,
     bytes: u64,
     is_read: bool,
-}
-
-/// A segment that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Key of the object below the repository's prefix.
-    pub key: String,
-    /// What is wrong, with the segment's name, for people.
-    pub what: String,
 }
 
 impl IndexedRun {
@@ -214,7 +182,7 @@ impl LogIndex {
         run: Run,
     ) -> Result<IndexedRun, StoreError> {
         self.forget_expired(&run);
-        let mut scanner: Option<Scanner> = None;
+        let (mut scanner, mut scratch): (Option<Scanner>, _) = (None, Vec::new());
         let mut at = 0;
         let damage = loop {
             let known = self.known_to(&run, at);
@@ -229,7 +197,7 @@ impl LogIndex {
                 None => self.scanner_before(source, &run, at).await?,
             };
             let step = match ready {
-                Ok(scanner) => read(source, &run, at, scanner).await?,
+                Ok(scanner) => read(source, &run, at, scanner, &mut scratch).await?,
                 Err(damage) => Err(damage),
             };
             let (index, after) = match step {
@@ -316,8 +284,9 @@ impl LogIndex {
         at: usize,
     ) -> Result<Result<Scanner, Damage>, StoreError> {
         let (mut place, mut scanner) = self.resume(run, at).unwrap_or((0, Scanner::new()));
+        let mut scratch = Vec::new();
         while place < at {
-            match read(source, run, place, scanner).await? {
+            match read(source, run, place, scanner, &mut scratch).await? {
                 Ok((_, after)) => scanner = after,
                 Err(damage) => return Ok(Err(damage)),
             }
@@ -364,126 +333,14 @@ impl LogIndex {
     }
 }
 
-/// Reads and proves one segment.
-async fn read(
-    source: LogSource<'_>,
-    run: &Run,
-    at: usize,
-    scanner: Scanner,
-) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    scan_with(source, run, at, scanner, |_| ()).await
-}
-
-/// Reads and proves one segment and shows its records to `sink`.
-///
-/// # Errors
-/// [`StoreError`] when the store cannot be read.
-pub async fn scan_with(
-    source: LogSource<'_>,
-    run: &Run,
-    at: usize,
-    mut scanner: Scanner,
-    mut sink: impl FnMut(&Record) + Send + 'static,
-) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
-    let Some((segment, stored)) = run.stored(at) else {
-        let what = format!("a segment of the log in {} has disappeared", run.archive.directory());
-        return Ok(Err(Damage { key: String::new(), what }));
-    };
-    let damaged = |what: String| Damage { key: stored.key.clone(), what };
-    let plain = match read_segment(source, &stored).await? {
-        Ok(plain) => plain,
-        Err(what) => return Ok(Err(damaged(what))),
-    };
-    let scanned = tokio::task::spawn_blocking(move || {
-        let index = scanner.segment(segment, &plain, &mut sink);
-        (index, scanner)
-    });
-    let (index, scanner) = scanned.await.expect("the reader of the log does not panic");
-    Ok(match index {
-        Ok(index) => Ok((index, scanner)),
-        Err(error) => Err(damaged(error.to_string())),
-    })
-}
-
-/// The contents of a segment, checked against the SHA-1 in its name; or what is wrong with them.
-///
-/// # Errors
-/// [`StoreError`] when the store cannot be read.
-pub async fn read_segment(
-    source: LogSource<'_>,
-    stored: &StoredSegment,
-) -> Result<Result<Vec<u8>, String>, StoreError> {
-    let name = stored.place.name();
-    let Ok(key) = source.prefix.join(&stored.key) else {
-        return Ok(Err(format!("WAL segment {name} has an impossible key")));
-    };
-    let object = match read_all(source.store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
-        Ok((_, object)) => object,
-        Err(StoreError::NotFound(_)) => {
-            return Ok(Err(format!("WAL segment {name} has disappeared")));
-        }
-        Err(error) => return Err(error),
-    };
-    let (stored, keys) = (stored.clone(), source.keys.clone());
-    let proven = tokio::task::spawn_blocking(move || {
-        open(stored.codec, stored.key_id.as_deref(), &object, &stored.sha1, &keys)
-    })
-    .await;
-    let proven = proven.expect("the decoder does not panic");
-    Ok(proven.map_err(|what| format!("WAL segment {name} is damaged: {what}")))
-}
-
-/// The plain contents of a segment's object, checked against their SHA-1.
-///
-/// # Errors
-/// What is wrong with it, for people.
-pub fn open(
-    codec: Codec,
-    key_id: Option<&str>,
-    object: &[u8],
-    sha1: &str,
-    keys: &Keys,
-) -> Result<Vec<u8>, String> {
-    match key_id {
-        None => prove(codec, object, sha1),
-        Some(key_id) => {
-            let coding = SegmentCoding::sealed(codec, key_id, sha1);
-            open_segment(object, &coding, keys).map_err(|error| chain(&error))
-        }
-    }
-}
-
-/// The plain contents of a history file's object, of which no checksum is known.
-///
-/// # Errors
-/// What is wrong with it, for people.
-pub fn open_unproven(
-    codec: Codec,
-    key_id: Option<&str>,
-    object: &[u8],
-    keys: &Keys,
-) -> Result<Vec<u8>, String> {
-    match key_id {
-        None => decode::decode(codec, object).map_err(|error| error.to_string()),
-        Some(key_id) => {
-            let coding = SegmentCoding { plain_hash: None, ..SegmentCoding::sealed(codec, key_id, "") };
-            open_history(object, &coding, keys).map_err(|error| chain(&error))
-        }
-    }
-}
-
-/// Decompresses an object and checks its SHA-1.
-pub(crate) fn prove(codec: Codec, object: &[u8], sha1: &str) -> Result<Vec<u8>, String> {
-    let plain = decode::decode(codec, object).map_err(|error| error.to_string())?;
-    decode::check_sha1(&plain, sha1).map_err(|error| error.to_string())?;
-    Ok(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        domain::lsn::{SegmentSize, Timeline},
+        domain::{
+            lsn::{SegmentSize, Timeline},
+            recovery::Codec,
+        },
         engine::{
             catalog::{
                 listing::{Extent, Listing},
@@ -493,8 +350,9 @@ mod tests {
             state::State,
         },
         layout::{BackupPlace, pgbackrest::keys},
-        store::{PutMode, body_of, memory::MemoryStore},
-        wal::timeline::TimelinePath,
+        sealed::keys::Keys,
+        store::{BlobStore, PutMode, body_of, key::Key, memory::MemoryStore},
+        wal::{decode, timeline::TimelinePath},
     };
     use chrono::TimeDelta;
     use std::ops::Range;
@@ -543,6 +401,7 @@ mod tests {
             let body = body_of(bytes.to_vec().into());
             let size = bytes.len() as u64;
             let none = BTreeMap::new();
+            self.store.fail_from(None);
             self.store.put(&self.key(number), size, &none, body, PutMode::Replace).await.unwrap();
         }
 

@@ -223,24 +223,16 @@ impl Summaries {
             self.sum.join(&next);
             return;
         }
-        self.sum_up(id, size);
-    }
-
-    fn sum_up(&mut self, id: BlockId, size: SegmentSize) {
         let slots = (0..=u8::MAX).take(self.slots.len());
         let mut sum = Sum::default();
         slots.for_each(|slot| sum.join(&self.sum_of(id.place(slot), size)));
         self.sum = sum;
     }
 
-    /// Forgets what was learned of a slot.
-    fn forget(&mut self, place: Place, size: SegmentSize) {
-        if let Some(summary) = self.slots.get_mut(usize::from(place.slot())) {
-            *summary = Summary::default();
-            self.rare.remove(&place.slot());
-            self.clean_for = None;
-            self.sum_up(place.block(), size);
-        }
+    /// Whatever needs the sum needs the slot, which is learned anew and summed up then.
+    fn forget(&mut self, slot: u8) {
+        self.slots.get_mut(usize::from(slot)).into_iter().for_each(|of| *of = Summary::default());
+        self.clean_for = None;
     }
 }
 
@@ -302,9 +294,8 @@ impl Chain {
 
     /// Forgets what was learned of the segment at a place.
     pub fn forget(&mut self, place: Place) {
-        let Some(size) = self.facts().map(|facts| facts.segment_size) else { return };
         if self.blocks.get(place.block()).is_some() {
-            self.blocks.make_mut(place.block()).forget(place, size);
+            self.blocks.make_mut(place.block()).forget(place.slot());
         }
     }
 
@@ -452,7 +443,13 @@ mod tests {
             }),
             latest_time: latest.map(at),
             backup_ends: rare.then_some(Lsn(begin)).into_iter().collect(),
-            parameter_floor: rare.then(|| [segment.number as u32 % 7, 3, 0, 1, 9]),
+            parameter_floor: rare.then_some([
+                u32::from(Place::of(segment, size).slot() % 7),
+                3,
+                0,
+                1,
+                9,
+            ]),
             ends_early,
         }
     }

@@ -21,6 +21,7 @@ pub mod index;
 pub mod learned;
 pub mod listing;
 pub mod observe;
+pub mod reading;
 pub mod recover;
 pub mod runs;
 

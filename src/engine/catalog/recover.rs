@@ -7,8 +7,9 @@ use crate::{
         violation::Violation,
     },
     engine::catalog::{
-        index::{IndexedRun, scan_with},
+        index::IndexedRun,
         observe::{Observed, Reader},
+        reading::scan_with,
     },
     layout::backup::ListedBackup,
     store::StoreError,

@@ -100,7 +100,7 @@ impl Place {
     pub fn of(segment: Segment, size: SegmentSize) -> Self {
         let per_id = per_id(size);
         let position = match segment.number / per_id {
-            high if high <= u64::from(u32::MAX) => high << 32 | segment.number % per_id,
+            high if high <= u64::from(u32::MAX) => (high << 32) | (segment.number % per_id),
             _ => u64::MAX, // Behind the end of all logs: nothing is stored there.
         };
         Self { timeline: segment.timeline, position }
@@ -162,15 +162,8 @@ pub struct Packed {
     encryption: u8,
 }
 
-const CODECS: [Codec; 7] = [
-    Codec::None,
-    Codec::Gz,
-    Codec::Lz4,
-    Codec::Zst,
-    Codec::Bz2,
-    Codec::Snappy,
-    Codec::Xz,
-];
+const CODECS: [Codec; 7] =
+    [Codec::None, Codec::Gz, Codec::Lz4, Codec::Zst, Codec::Bz2, Codec::Snappy, Codec::Xz];
 
 impl Packed {
     /// A segment; `None` when it can be none: larger than a tebibyte, or with a sum that is no SHA-1.

@@ -134,7 +134,8 @@ impl Checker<'_> {
             }
             ("pghoard", None) => Some(BackupFormat::PgHoard),
             ("pghoard", Some(stanza)) => {
-                let what = "PGHoard has no stanzas: path is the prefix of the site; remove `stanza`";
+                let what =
+                    "PGHoard has no stanzas: path is the prefix of the site; remove `stanza`";
                 self.mistake(stanza.span().start, what.to_owned());
                 None
             }

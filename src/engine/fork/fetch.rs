@@ -226,8 +226,13 @@ mod tests {
             codec: Codec::Zst,
             key_id: None,
         }];
-        plan.histories =
-            vec![HistoryObject { timeline: Timeline(2), key: "two".to_owned(), size_bytes: 21, codec: Codec::None, key_id: None }];
+        plan.histories = vec![HistoryObject {
+            timeline: Timeline(2),
+            key: "two".to_owned(),
+            size_bytes: 21,
+            codec: Codec::None,
+            key_id: None,
+        }];
         let file = dir.join("wal-fetch.json");
         fs::write(&file, FetchPlan::of(&plan, dir).to_text()).unwrap();
         (plan, file)

@@ -247,8 +247,13 @@ mod tests {
                 key_id: None,
             })
             .to_vec();
-        plan.histories =
-            vec![HistoryObject { timeline: Timeline(2), key: "2".to_owned(), size_bytes: 40, codec: Codec::None, key_id: None }];
+        plan.histories = vec![HistoryObject {
+            timeline: Timeline(2),
+            key: "2".to_owned(),
+            size_bytes: 40,
+            codec: Codec::None,
+            key_id: None,
+        }];
         FetchPlan::of(&plan, Path::new("/srv/store"))
     }
 

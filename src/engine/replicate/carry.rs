@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{
-        catalog::index::{SEGMENT_OBJECT_BYTES_MAX, prove},
+        catalog::reading::SEGMENT_OBJECT_BYTES_MAX,
         replicate::{
             execute::{CopyError, Event, Side},
             plan::{Proof, Step},
@@ -13,6 +13,7 @@ use crate::{
         Contents, StoreError, Stored,
         transfer::{Destination, Landed, Means, Origin, fail_all, read_whole, spread, transfer},
     },
+    wal::decode,
 };
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -79,10 +80,11 @@ impl Job {
                     }
                 };
                 // Proven before it is written: a damaged segment never replaces a good one.
-                let (codec, sha1, object) = (*codec, sha1.clone(), whole.bytes());
+                let (codec, sha1, object) = (*codec, sha1.clone(), whole.bytes.clone());
                 let turn = self.proofs.acquire().await.expect("the semaphore is never closed");
-                let proven =
-                    tokio::task::spawn_blocking(move || prove(codec, &object, &sha1).map(drop));
+                let proven = tokio::task::spawn_blocking(move || {
+                    decode::check(codec, &object, &sha1).map_err(|error| error.to_string())
+                });
                 proven.await.expect("the decoder does not panic")?;
                 drop(turn);
                 spread(&whole, &self.to, &self.means, tell).await;

@@ -56,8 +56,9 @@ impl Budget {
     /// Copying to so many regions with `memory_mib` in all.
     #[must_use]
     pub fn new(memory_mib: u64, regions: usize) -> Self {
-        // The rest is for connections, for what is decoded, and for the allocator's own needs.
-        let memory = Memory::new((memory_mib << 20) / 8 * 5);
+        // The rest is for connections, for what is decoded, and for the allocator's own needs. More
+        // is not faster: what has just been read is best written while a cache still holds it.
+        let memory = Memory::new((memory_mib << 20) / 8 * 3);
         let proofs = Arc::new(Semaphore::new(cores()));
         let parts = if regions > 1 { 2 } else { 1 };
         Self { memory, parts, of_regions: Arc::default(), proofs }

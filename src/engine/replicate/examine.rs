@@ -3,10 +3,7 @@
 use crate::{
     domain::recovery::Codec,
     engine::{
-        catalog::{
-            files::read_small,
-            index::{SEGMENT_OBJECT_BYTES_MAX, prove},
-        },
+        catalog::{files::read_small, reading::SEGMENT_OBJECT_BYTES_MAX},
         parts::PartHasher,
         state::records::Record,
         stretches::{cover, difference},
@@ -19,6 +16,7 @@ use crate::{
         },
     },
     store::{BlobStore, StoreError, key::Key, proof::Crc64, wrap::bandwidth::Bandwidth},
+    wal::decode,
 };
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -211,7 +209,9 @@ pub(super) async fn read(
 async fn of_whole(check: &Check, bytes: Bytes) -> Verdict {
     let check = check.clone();
     let judged = tokio::task::spawn_blocking(move || match check {
-        Check::Segment { codec, sha1 } => prove(codec, &bytes, &sha1).map(drop),
+        Check::Segment { codec, sha1 } => {
+            decode::check(codec, &bytes, &sha1).map_err(|error| error.to_string())
+        }
         Check::Manifest { label } => {
             manifest::needs("", &label, &bytes).map(drop).map_err(|error| error.to_string())
         }

@@ -254,7 +254,13 @@ impl Copier {
             }
             tokio::select! {
                 biased;
-                Some(event) = told.recv() => run.take_in(event, ended),
+                Some(event) = told.recv() => {
+                    run.take_in(event, ended);
+                    // All that is known, before more is begun: lanes that are ready together share.
+                    while let Ok(event) = told.try_recv() {
+                        run.take_in(event, ended);
+                    }
+                }
                 Some(joined) = run.tasks.join_next() => joined.expect("a copy does not panic"),
             }
         }
@@ -404,6 +410,7 @@ mod tests {
 
     const SEGMENTS: usize = 5;
     const FILES: usize = 7;
+    const AT_ONCE: usize = 2;
 
     /// A source with segments and files in two stages, and the same for every target.
     struct World {
@@ -457,7 +464,7 @@ mod tests {
         ) {
             let copier = Copier {
                 source: Side { store: Arc::new(source), prefix: Key::parse("s").unwrap() },
-                at_once: 2,
+                at_once: AT_ONCE,
                 proofs: Arc::new(Semaphore::new(1)),
                 clock: Arc::new(TestClock { is_stopped: patience }),
                 recorder: self.written.clone(),
@@ -511,7 +518,12 @@ mod tests {
         let errors = world.errors(source.clone(), &stores).await;
         assert!(errors.iter().all(Vec::is_empty), "{errors:?}");
         let all = SEGMENTS + FILES;
-        assert_eq!(source.calls(), all as u64);
+        // Who is through a stage first begins the next one without the other.
+        assert!(
+            (all..=all + AT_ONCE).contains(&usize::try_from(source.calls()).unwrap()),
+            "{}",
+            source.calls()
+        );
         for (target, store) in targets.iter().zip(&stores) {
             assert_eq!((world.count(target).await, store.calls()), (all, all as u64));
         }
@@ -597,9 +609,11 @@ mod tests {
                     // Of a file nothing but its size is known before the manifest is compared.
                     continue;
                 }
-                assert!(errors.iter().all(|errors| errors.len() == 1), "{fault:?} {errors:?}");
-                for target in &targets {
-                    assert!(world.count(target).await < all, "{fault:?} at {number}");
+                // One of them, when it happened to read by itself.
+                let failed: Vec<_> = errors.iter().map(|errors| !errors.is_empty()).collect();
+                assert!(failed.contains(&true), "{fault:?} {errors:?}");
+                for (target, failed) in targets.iter().zip(failed) {
+                    assert_eq!(world.count(target).await < all, failed, "{fault:?} at {number}");
                 }
                 let errors = world.errors(World::faulty(&world.source, none), &stores).await;
                 assert!(errors.iter().all(Vec::is_empty), "{errors:?}");

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A primary whose newest backup ends so far in the future has a clock that is wrong.
-const CLOCK_AHEAD: TimeDelta = TimeDelta::hours(1);
+const AHEAD_MAX: TimeDelta = TimeDelta::hours(1);
 
 /// What a plan would do, and what its ground is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Guard {
     /// The primary's newest backup is older than before: its catalogue was restored from an old one.
     PrimaryOlder,
     /// The primary's newest backup ends in the future.
-    ClockAhead,
+    InTheFuture,
     /// Too many of the backups would be removed.
     Backups,
     /// Too many of the bytes would be removed.
@@ -56,8 +56,8 @@ impl Guard {
     #[must_use]
     pub fn of_listing(facts: &Facts) -> Option<Self> {
         let Some(listed) = facts.listed else { return Some(Self::PrimaryEmpty) };
-        if listed.newest > facts.now + CLOCK_AHEAD {
-            return Some(Self::ClockAhead);
+        if listed.newest > facts.now + AHEAD_MAX {
+            return Some(Self::InTheFuture);
         }
         let before = facts.before?;
         if listed.newest < before.newest {
@@ -87,7 +87,7 @@ impl Guard {
             Self::PrimaryEmpty => "primary_empty",
             Self::PrimaryShrunk => "primary_shrunk",
             Self::PrimaryOlder => "primary_older",
-            Self::ClockAhead => "clock_ahead",
+            Self::InTheFuture => "in_the_future",
             Self::Backups => "share_of_backups",
             Self::Bytes => "share_of_bytes",
         }
@@ -106,7 +106,7 @@ impl Guard {
             Self::PrimaryOlder => "the newest backup that the primary region lists is older than \
                                    before: its catalogue is an old one"
                 .to_owned(),
-            Self::ClockAhead => {
+            Self::InTheFuture => {
                 "the newest backup of the primary region ends in the future".to_owned()
             }
             Self::Backups => format!(
@@ -120,7 +120,7 @@ impl Guard {
             Self::Backups | Self::Bytes => {
                 "; to remove them now, set copy_retention.remove_percent_max to 100"
             }
-            Self::PrimaryEmpty | Self::PrimaryShrunk | Self::PrimaryOlder | Self::ClockAhead => {
+            Self::PrimaryEmpty | Self::PrimaryShrunk | Self::PrimaryOlder | Self::InTheFuture => {
                 "; to go on earlier, shorten copy_retention.confirm_after"
             }
         };
@@ -172,7 +172,7 @@ mod tests {
         let older = Facts { listed: listed(4, day(7)), ..plausible() };
         check(older, Some(Guard::PrimaryOlder), "an old one");
         let ahead = Facts { listed: listed(9, day(11)), ..plausible() };
-        check(ahead, Some(Guard::ClockAhead), "in the future");
+        check(ahead, Some(Guard::InTheFuture), "in the future");
         assert_eq!(Guard::of(&Facts { removed_backups: 4, ..plausible() }, 100), None);
     }
 }

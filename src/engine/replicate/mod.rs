@@ -35,6 +35,10 @@ mod simulation;
 #[cfg(test)]
 mod tests {
     use crate::{
+        domain::{
+            cloud::CloudName,
+            ids::{ProjectName, ServiceId, ServiceName},
+        },
         engine::{
             catalog::{
                 build::is_complete,
@@ -42,24 +46,39 @@ mod tests {
                 listing::Extent,
                 observe::{Look, Reader},
             },
+            config::ServiceSettings,
             replicate::{
+                copying::Budget,
                 execute::{Progress, Sides, execute},
+                pass::{Replicator, Shared},
                 plan::{self, Step},
                 prune,
             },
+            state::State,
         },
         layout::{
             BackupFormat, BackupPlace,
             pgbackrest::{info_file::tests::sealed, manifest},
         },
-        store::{BlobStore, PutMode, body_of, key::Key, memory::MemoryStore},
+        store::{
+            BlobStore, PutMode, body_of,
+            key::Key,
+            memory::MemoryStore,
+            wrap::{
+                faulty::{Call, Fault, FaultyStore},
+                metrics::Operation,
+            },
+        },
+        sys::clock::{Clock, SystemClock},
         wal::decode::sha1_hex,
     };
     use bytes::Bytes;
+    use futures_util::{FutureExt, future::BoxFuture};
     use std::{
         collections::{BTreeMap, BTreeSet},
         fmt::Write as _,
         sync::Arc,
+        time::Duration,
     };
     use tokio_util::sync::CancellationToken;
 
@@ -421,5 +440,116 @@ mod tests {
         pair.target.delete(&manifest).await.unwrap();
         let held = retained(&pair, 0, 7, 2).await;
         assert!(held.is_empty() && held.held.unwrap().contains("cannot be read"));
+    }
+
+    /// A clock of a second in five milliseconds, or one whose sleeps never end.
+    #[derive(Debug)]
+    struct TestClock {
+        is_stopped: bool,
+        real: SystemClock,
+    }
+
+    impl Clock for TestClock {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            self.real.now()
+        }
+        fn monotonic(&self) -> Duration {
+            self.real.monotonic()
+        }
+        fn sleep(&self, period: Duration) -> BoxFuture<'static, ()> {
+            match self.is_stopped {
+                true => futures_util::future::pending().boxed(),
+                false => self.real.sleep(period / 200),
+            }
+        }
+    }
+
+    fn clock(is_stopped: bool) -> Arc<TestClock> {
+        Arc::new(TestClock { is_stopped, real: SystemClock::new() })
+    }
+
+    fn reader(store: Arc<dyn BlobStore>, prefix: &str) -> Reader {
+        let place = BackupPlace {
+            format: BackupFormat::PgBackRest { stanza: "m".to_owned() },
+            prefix: Key::parse(prefix).unwrap(),
+        };
+        Reader::new(store, place, String::new(), Arc::new(NoMemory))
+    }
+
+    /// A replicator from the pair's source to these targets, and where its state lies.
+    fn replicator(
+        pair: &Pair,
+        targets: [(&str, Arc<dyn BlobStore>); 2],
+    ) -> (Replicator, Vec<CloudName>, tempfile::TempDir) {
+        let cloud = |name: &str| CloudName::parse(name).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let service = ServiceSettings {
+            id: ServiceId {
+                project: ProjectName::parse("p").unwrap(),
+                service: ServiceName::parse("s").unwrap(),
+            },
+            service_type: "pg".to_owned(),
+            cloud: cloud("aws-eu-west-1"),
+            plan: "startup-4".to_owned(),
+            backup: None,
+            copy_retention: None,
+        };
+        let shared = Shared {
+            clock: clock(false),
+            state: Arc::new(State::open(dir.path()).unwrap()),
+            views: Arc::default(),
+            stop: CancellationToken::new(),
+            full_scan_interval: Duration::from_secs(3600),
+            is_forking: Arc::new(|_, _| false),
+            budget: Budget::default(),
+            scrub: None,
+        };
+        let source = reader(Arc::new(pair.source.clone()), "repo");
+        let clouds = targets.iter().map(|(name, _)| cloud(name)).collect();
+        let targets = targets.map(|(name, store)| (cloud(name), reader(store, "p/s")));
+        let targets = targets.into_iter().collect();
+        (Replicator::new(service, Some(source), targets, shared), clouds, dir)
+    }
+
+    #[tokio::test]
+    async fn a_target_that_hangs_or_is_down_does_not_hold_up_the_others() {
+        for (operation, fault) in [
+            (Operation::Write, Fault::Stall(Duration::from_secs(1))),
+            (Operation::List, Fault::Stall(Duration::from_secs(1))),
+            (Operation::Write, Fault::Before),
+            (Operation::List, Fault::Before),
+        ] {
+            let pair = Pair::new();
+            pair.write(true).await;
+            let other: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+            let decide = move |call: &Call| match call.operation == operation {
+                true => fault,
+                false => Fault::None,
+            };
+            let other = Arc::new(FaultyStore::new(other, clock(true), decide));
+            let healthy = Arc::new(pair.target.clone());
+            let targets: [(&str, Arc<dyn BlobStore>); 2] =
+                [("aws-eu-central-1", other), ("aws-eu-north-1", healthy)];
+            let (replicator, clouds, _dir) = replicator(&pair, targets);
+            // Every pass ends, and the healthy region gets all in the end, and what is new.
+            for number in 5..12 {
+                pair.segment(number).await;
+                replicator.pass(&clouds).await;
+                tokio::task::yield_now().await;
+                let copy = pair.look(&pair.target, "p/s").await;
+                let name = format!("0000000100000000{number:08X}");
+                let log = &copy.repository.archives["15-1"];
+                assert!(log.contains(&name), "{operation:?} {fault:?} {name}");
+                pair.nothing_is_promised_that_is_not_there("while another region fails").await;
+            }
+            for _ in 0..200 {
+                replicator.pass(&clouds).await;
+                replicator.shared.clock.sleep(Duration::from_secs(1)).await;
+                if pair.look(&pair.target, "p/s").await.backups.len() == 2 {
+                    break;
+                }
+            }
+            assert_eq!(pair.look(&pair.target, "p/s").await.backups.len(), 2);
+        }
     }
 }

@@ -162,10 +162,10 @@ fn kept_labels(
         kept.extend(needs.objects.keys().filter_map(|key| match format.role(key) {
             Role::Data { label } | Role::Marker { label } => Some(label),
             Role::History { .. }
-        | Role::Segment { .. }
-        | Role::NamedSegment { .. }
-        | Role::Shared
-        | Role::Other => None,
+            | Role::Segment { .. }
+            | Role::NamedSegment { .. }
+            | Role::Shared
+            | Role::Other => None,
         }));
     }
     Ok(kept)

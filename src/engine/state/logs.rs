@@ -265,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_is_recalled(
-            (number, shift, proof, previous) in (1_u64..1 << 40, 20_u32..31, any::<u64>(), any::<u32>()),
+            (number, shift, proof, previous) in (1_u64..1 << 34, 20_u32..31, any::<u64>(), any::<u32>()),
             (record, latest, ends_early) in (any::<Option<(u32, u32)>>(), any::<Option<i32>>(), any::<bool>()),
             (xacts, floor) in (any::<Option<(u64, i32, i32)>>(), any::<Option<[u32; 5]>>()),
             backup_ends in prop::collection::vec(any::<u64>(), 0..3),

@@ -170,9 +170,9 @@ impl Coding {
 }
 
 impl SegmentCoding {
-    /// Of a segment that is known to be encrypted, by what a catalogue keeps of it.
+    /// Of an object that is known to be encrypted, by what a catalogue keeps of it.
     #[must_use]
-    pub fn sealed(codec: Codec, key_id: &str, sha1: &str) -> Self {
+    pub fn sealed(codec: Codec, key_id: &str, sha1: Option<&str>) -> Self {
         let compression = match codec {
             Codec::Zst => Compression::Zstd,
             Codec::Snappy => Compression::Snappy,
@@ -181,8 +181,9 @@ impl SegmentCoding {
             Codec::None | Codec::Gz | Codec::Lz4 | Codec::Bz2 => Compression::None,
         };
         let coding = Coding { compression, key_id: Some(key_id.to_owned()), ..Coding::default() };
-        let plain_hash = PlainHash { algorithm: "sha1".to_owned(), digest: sha1.to_owned() };
-        Self { coding, plain_hash: Some(plain_hash), postgres_major: None }
+        let plain_hash =
+            sha1.map(|sha1| PlainHash { algorithm: "sha1".to_owned(), digest: sha1.to_owned() });
+        Self { coding, plain_hash, postgres_major: None }
     }
 
     /// Reads what a segment or a history file says of itself.

@@ -33,7 +33,7 @@ use url::Url;
 /// Memory for what is being written to one store, in MiB.
 const UPLOAD_MEMORY_MIB: u64 = 128;
 /// Requests to one store at the same time, unless the settings say otherwise.
-pub(in crate::store) const REQUESTS_MAX: usize = 64;
+const REQUESTS_MAX: usize = 64;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nothing may come. There is no limit for the whole of an answer: large objects take long.

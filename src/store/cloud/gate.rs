@@ -69,7 +69,9 @@ impl Gate {
                 return;
             }
             let half = (width.now / 2).max(1);
-            width.surplus += width.now - half;
+            let less = width.now - half;
+            // Turns that nobody has go at once, the others when they are given back.
+            width.surplus += less - self.turns.forget_permits(less);
             (width.now, width.answers, width.narrowed_at) = (half, 0, Some(now));
             tracing::info!(
                 requests_max = half,
@@ -137,10 +139,10 @@ mod tests {
         (0..8).for_each(|_| gate.answered(StatusCode::SERVICE_UNAVAILABLE));
         assert!(gate.enter().now_or_never().is_none());
         drop(under_way);
-        assert_eq!(width(&gate), 4);
+        assert_eq!(width(&gate), 4, "surplus turns go when they are given back");
         *clock.0.lock().unwrap() += MOMENT;
         gate.answered(StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(width(&gate), 2, "surplus turns go when they are given back");
+        assert_eq!(width(&gate), 2);
         for _ in 0..10 {
             *clock.0.lock().unwrap() += MOMENT;
             gate.answered(StatusCode::SERVICE_UNAVAILABLE);

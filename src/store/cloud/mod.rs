@@ -11,7 +11,6 @@ mod parts;
 mod sums;
 mod upload;
 
-pub(super) use build::REQUESTS_MAX;
 pub use build::{Bucket, open};
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
         config::{ConditionalWrites, ProofChoice},
         key::Key,
         local::outside,
+        pool::gather,
         wrap::{limit::Memory, retry::RetryPolicy},
     },
     sys::clock::Clock,
@@ -212,7 +212,8 @@ impl BlobStore for CloudStore {
         if range.end > meta.size_bytes {
             return Err(outside(self.name(), key, &range, meta.size_bytes));
         }
-        let bytes = call.run(got.bytes()).await;
+        let size = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let bytes = call.run(gather(got.into_stream(), size)).await;
         let bytes = bytes.map_err(|e| self.fault("reading", key, &Condition::None, &e, &call))?;
         if bytes.len() as u64 != range.end - range.start {
             let what = format!("{} bytes came instead of {}", bytes.len(), range.end - range.start);

@@ -48,7 +48,11 @@ impl Sums {
             next.crc64,
             next.bytes as u64,
         );
-        let crc32c = crc32c::crc32c_combine(self.crc32c, next.crc32c, next.bytes);
+        let crc32c = match (self.crc32c, next.crc32c) {
+            // Of a cloud that has no use for it, and right for any other.
+            (0, 0) => 0,
+            (crc32c, next_crc32c) => crc32c::crc32c_combine(crc32c, next_crc32c, next.bytes),
+        };
         Self { bytes: self.bytes + next.bytes, crc64, crc32c, md5: None }
     }
 

@@ -12,7 +12,7 @@ mod walk;
 
 use crate::store::{
     BlobStore, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata, key::Key,
-    proof::Proof,
+    pool::Buffer, proof::Proof,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -359,10 +359,10 @@ impl LocalStore {
 
 /// At most `most` bytes from `at` on; fewer when the file ends. The buffer is not cleared first.
 fn read_piece(mut file: &fs::File, at: u64, most: u64) -> io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(usize::try_from(most).map_err(io::Error::other)?);
+    let mut buffer = Buffer::with_room(usize::try_from(most).map_err(io::Error::other)?);
     file.seek(io::SeekFrom::Start(at))?;
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes.into())
+    file.take(most).read_to_end(&mut buffer)?;
+    Ok(buffer.into_bytes())
 }
 
 /// A range that does not lie within the object.

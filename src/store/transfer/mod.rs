@@ -17,6 +17,7 @@ use crate::{
     store::{
         BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
         key::Key,
+        pool::gather,
         proof::Crc64,
         wrap::limit::{Held, Memory},
     },
@@ -24,9 +25,9 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{
-    FutureExt, Stream, StreamExt, TryStreamExt,
+    FutureExt, Stream, StreamExt,
     future::{self, BoxFuture},
-    stream::{self, FuturesUnordered},
+    stream::FuturesUnordered,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -114,22 +115,11 @@ pub type Tell<'a> = &'a mut (dyn FnMut(usize, Landed) + Send);
 /// An object in memory.
 #[derive(Debug)]
 pub struct Whole {
-    pieces: Vec<Bytes>,
+    /// The contents.
+    pub bytes: Bytes,
     user_metadata: UserMetadata,
-    size_bytes: u64,
     crc64: u64,
     _memory: Held,
-}
-
-impl Whole {
-    /// The contents in one piece.
-    #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        match &self.pieces[..] {
-            [piece] => piece.clone(),
-            pieces => pieces.concat().into(),
-        }
-    }
 }
 
 /// Copies an object whose contents pass the check to every destination.
@@ -149,7 +139,7 @@ pub async fn transfer(
     };
     if let Some(check) = &mut check {
         check.about(&whole.user_metadata);
-        whole.pieces.iter().for_each(|piece| check.take(piece));
+        check.take(&whole.bytes);
         if let Err(what) = check.verdict() {
             return (0..to.len()).for_each(|at| tell(at, Landed::Damaged(what.clone())));
         }
@@ -174,20 +164,14 @@ pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreEr
     if object.meta.size_bytes != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
-    let (mut body, mut pieces, mut sum, mut read) = (object.body, Vec::new(), Crc64::new(), 0);
-    while let Some(piece) = body.try_next().await? {
-        read += piece.len() as u64;
-        if read > *size_bytes {
-            break;
-        }
-        sum.update(&piece);
-        pieces.push(piece);
-    }
-    if read != *size_bytes {
+    let bytes = gather(object.body, usize::try_from(*size_bytes).unwrap_or(usize::MAX)).await?;
+    if bytes.len() as u64 != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
+    let mut sum = Crc64::new();
+    sum.update(&bytes);
     let (user_metadata, crc64) = (object.user_metadata, sum.finish());
-    Ok(Whole { pieces, user_metadata, size_bytes: *size_bytes, crc64, _memory: memory })
+    Ok(Whole { bytes, user_metadata, crc64, _memory: memory })
 }
 
 /// Writes an object that is in memory to every destination.
@@ -196,9 +180,8 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
         .iter()
         .enumerate()
         .map(|(at, destination)| async move {
-            let pieces = stream::iter(whole.pieces.clone().into_iter().map(Ok)).boxed();
-            let (size_bytes, user_metadata) = (whole.size_bytes, whole.user_metadata.clone());
-            let contents = Contents { size_bytes, user_metadata, body: pieces };
+            let user_metadata = whole.user_metadata.clone();
+            let contents = Contents { user_metadata, ..Contents::of(whole.bytes.clone()) };
             let written = write(destination.clone(), contents).await;
             (at, compared(written, destination, Some(whole.crc64)).await)
         })

@@ -1,91 +1,7 @@
-//! A store that takes only so many calls at the same time, and the memory that writes share.
+//! Memory that transfers share.
 
-use crate::store::{
-    BlobStore, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata, key::Key,
-};
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use std::{ops::Range, path::PathBuf, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-
-/// A store with a limit of calls at the same time. Reading a body that was given is no call: a copy
-/// within one store would else wait for itself. Neither is a listing.
-#[derive(Debug)]
-pub struct LimitedStore {
-    inner: Arc<dyn BlobStore>,
-    calls: Semaphore,
-}
-
-impl LimitedStore {
-    /// At most `calls_max` calls at the same time.
-    #[must_use]
-    pub fn new(inner: Arc<dyn BlobStore>, calls_max: usize) -> Self {
-        Self { inner, calls: Semaphore::new(calls_max.max(1)) }
-    }
-
-    async fn turn(&self) -> SemaphorePermit<'_> {
-        self.calls.acquire().await.expect("the semaphore is never closed")
-    }
-}
-
-#[async_trait]
-impl BlobStore for LimitedStore {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn list(
-        &self,
-        prefix: &Key,
-        after: Option<&Key>,
-    ) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
-        self.inner.list(prefix, after)
-    }
-
-    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        let _turn = self.turn().await;
-        self.inner.head(key).await
-    }
-
-    async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
-        let _turn = self.turn().await;
-        self.inner.describe(key).await
-    }
-
-    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
-        let _turn = self.turn().await;
-        self.inner.get(key).await
-    }
-
-    async fn get_range(
-        &self,
-        key: &Key,
-        range: Range<u64>,
-    ) -> Result<(ObjectMeta, Bytes), StoreError> {
-        let _turn = self.turn().await;
-        self.inner.get_range(key, range).await
-    }
-
-    async fn write(
-        &self,
-        key: &Key,
-        contents: Contents,
-        condition: &Condition,
-    ) -> Result<Stored, StoreError> {
-        let _turn = self.turn().await;
-        self.inner.write(key, contents, condition).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let _turn = self.turn().await;
-        self.inner.delete(key).await
-    }
-
-    fn local_root(&self) -> Option<PathBuf> {
-        self.inner.local_root()
-    }
-}
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Memory that several transfers share. Clones share it.
 #[derive(Clone, Debug)]
@@ -121,13 +37,13 @@ impl Memory {
 
     /// Waits for `bytes` of it, or for all of it when that is less, and holds them.
     pub async fn take(&self, bytes: u64) -> Held {
+        let mut wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let mut permits = Vec::with_capacity(2);
         let mut next = Some(self);
         // The part before the whole: who waits for his part takes nothing from the others.
         while let Some(memory) = next {
-            let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-            let kibibytes = memory.kibibytes.clone();
-            let taken = kibibytes.acquire_many_owned(wanted.min(memory.kibibytes_max)).await;
+            wanted = wanted.min(memory.kibibytes_max);
+            let taken = memory.kibibytes.clone().acquire_many_owned(wanted).await;
             permits.push(taken.expect("the semaphore is never closed"));
             next = memory.whole.as_deref();
         }

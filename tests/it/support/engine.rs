@@ -210,10 +210,8 @@ impl World {
         let services = SERVICES.replace("#retention", self.retention);
         let services = if self.site {
             let site = "backup = { format = \"pghoard\", path = \"orders\" }";
-            let key = format!(
-                "[[private_key]]\nid = \"k1\"\nfile = \"{}\"\n",
-                self.key_file().display()
-            );
+            let key =
+                format!("[[private_key]]\nid = \"k1\"\nfile = \"{}\"\n", self.key_file().display());
             key + &services.replace(PGBACKREST, site)
         } else {
             services

@@ -5,10 +5,7 @@ mod pghoard;
 use crate::{
     domain::recovery::Codec,
     engine::catalog::{
-        archive::Archive,
-        files::pghoard::KnownIndex,
-        observe::Look,
-        repository::Repository,
+        archive::Archive, files::pghoard::KnownIndex, observe::Look, repository::Repository,
     },
     layout::{
         BackupFormat, BackupPlace,

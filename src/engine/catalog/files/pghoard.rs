@@ -105,8 +105,7 @@ impl SmallFiles {
             BackupFormat::Raw | BackupFormat::WholeTar => true,
             BackupFormat::Chunks | BackupFormat::Delta => false,
         };
-        let readable =
-            metadata.coding.key_id.as_ref().is_none_or(|key_id| self.keys.has(key_id));
+        let readable = metadata.coding.key_id.as_ref().is_none_or(|key_id| self.keys.has(key_id));
         let needed = match (one_file, readable) {
             (true, _) => Some(Vec::new()),
             (false, false) => None,
@@ -135,19 +134,14 @@ impl SmallFiles {
     }
 
     /// What a base backup of the site needs.
-    pub(super) fn needs_of_site(
-        &self,
-        repository: &Repository,
-        label: &str,
-    ) -> Option<NeedsOrWhy> {
+    pub(super) fn needs_of_site(&self, repository: &Repository, label: &str) -> Option<NeedsOrWhy> {
         let known = self.indexes.values().find(|known| known.backup == label)?;
-        let log = Some(LogPlace {
-            archive: LOG.to_owned(),
-            start: known.metadata.start_segment.clone(),
-        });
+        let log =
+            Some(LogPlace { archive: LOG.to_owned(), start: known.metadata.start_segment.clone() });
         if let Some(needed) = &known.needed {
             let expected = |object: &Needed| {
-                let size = object.stored_bytes.map_or(ExpectedSize::AtLeast(0), ExpectedSize::Exactly);
+                let size =
+                    object.stored_bytes.map_or(ExpectedSize::AtLeast(0), ExpectedSize::Exactly);
                 (object.key.clone(), size)
             };
             let objects = needed.iter().map(expected).collect();
