@@ -56,8 +56,8 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("tokio_postgres::", &["engine/fork/server.rs"]),
     ("object_store::", &["store/cloud/"]),
     ("aws_lc_rs::", &["sealed/", "plugin/tls.rs"]),
-    ("liblzma::", &["sealed/codec.rs"]),
-    ("snap::", &["sealed/codec.rs"]),
+    ("liblzma::", &["sealed/codec.rs", "wal/decode.rs"]),
+    ("snap::", &["sealed/codec.rs", "wal/decode.rs"]),
     ("blake2::", &["restore/tree.rs"]),
     ("process::Command", &["engine/fork/process.rs", "engine/privilege.rs"]),
 ];

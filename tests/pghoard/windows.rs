@@ -107,7 +107,7 @@ fn a_damage_that_is_mended_is_seen_by_the_same_reader() {
     let site = Site::new();
     let mut reader = reader(&site, site.keys());
     let whole = found(&observe(&mut reader));
-    for key in ["xlog/000000010000000000000006.metadata", "xlog/00000001000000000000000C"] {
+    for key in ["timeline/00000002.history", "xlog/00000001000000000000000C"] {
         let (from, to) = (site.path(SITE).join(key), site.path("aside"));
         fs::rename(&from, &to).unwrap();
         assert_ne!(found(&observe(&mut reader)), whole, "{key}");
