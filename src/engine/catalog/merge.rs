@@ -94,8 +94,8 @@ impl Merge {
         for archive in self.next.archives.values_mut() {
             let below =
                 |of: &str, key: &str| key.strip_prefix(of).is_some_and(|k| k.starts_with('/'));
-            let open = below(part, &archive.directory)
-                && (below(&archive.directory, after) || *archive.directory > *after);
+            let is_in = archive.directory == part || below(part, &archive.directory);
+            let open = is_in && (below(&archive.directory, after) || *archive.directory > *after);
             if open {
                 keep_to(Arc::make_mut(archive), after);
             }

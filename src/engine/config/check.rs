@@ -326,9 +326,35 @@ backup = { format = "pgbackrest", stanza = "orders", path = "/pgbackrest" }
         one("type = \"pg\"", "type = \"redis\"", 17, "pg only");
         one("cloud = \"aws-eu-west-1\"\nplan", "cloud = \"aws-x\"\nplan", 18, "[[region]]");
         one("format = \"pgbackrest\"", "format = \"tar\"", 20, "use \"pgbackrest\"");
+        one("format = \"pgbackrest\"", "format = \"pghoard\"", 20, "remove `stanza`");
         one("/pgbackrest", "a/../b", 20, "..");
         one("plan = ", "plam = ", 19, "plam");
         one("listen = ", "listen == ", 3, "");
+    }
+
+    #[test]
+    fn a_site_of_pghoard_needs_metadata_and_keys_that_can_be_read() {
+        let site = GOOD.replace("\"pgbackrest\", stanza = \"orders\"", "\"pghoard\"");
+        let found = mistakes(&site);
+        assert!(
+            matches!(&found[..], [(12, what)] if what.contains("sidecars = true")),
+            "{found:?}"
+        );
+        let to = "store = \"file:///srv/west\"\nstore_options = { sidecars = true }";
+        let site = site.replace("store = \"file:///srv/west\"", to);
+        assert_eq!(mistakes(&site), []);
+        for (key, words) in [
+            ("file = \"/no/key.pem\"", "/no/key.pem"),
+            ("env = \"BTAR_TEST_NOT_SET\"", "BTAR_TEST_NOT_SET is not set"),
+            ("", "needs one place"),
+            ("file = \"/etc/hostname\"", "PEM"),
+        ] {
+            let found = mistakes(&format!("{site}\n[[private_key]]\nid = \"k1\"\n{key}\n"));
+            assert!(matches!(&found[..], [(_, what)] if what.contains(words)), "{found:?}");
+        }
+        let retained = format!("{site}copy_retention = {{ expired_after = \"7d\" }}\n");
+        let found = mistakes(&retained);
+        assert!(matches!(&found[..], [(_, what)] if what.contains("pgBackRest only")), "{found:?}");
     }
 
     #[test]

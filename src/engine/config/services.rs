@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        cloud::CloudName,
+        cloud::{Cloud, CloudName},
         ids::{ProjectName, ServiceId, ServiceName},
     },
     engine::config::{
@@ -37,7 +37,48 @@ impl Checker<'_> {
             services.push(checked);
         }
         self.places(&services, written);
+        self.sites(&services, written, regions);
         services
+    }
+
+    /// PGHoard's objects are nothing without their user metadata, which directories keep only when
+    /// they are told to.
+    fn sites(
+        &mut self,
+        services: &[ServiceSettings],
+        written: &[ServiceTable],
+        regions: &[RegionTable],
+    ) {
+        let is_site = |service: &&ServiceSettings| {
+            let place = service.backup.as_ref().map(|backup| &backup.primary.format);
+            place == Some(&BackupFormat::PgHoard)
+        };
+        let Some(site) = services.iter().find(is_site) else { return };
+        let provider = Cloud::from_name(site.cloud.clone()).provider;
+        for region in regions {
+            let options = region.store_options.as_ref().map(Spanned::get_ref);
+            let other = CloudName::parse(region.cloud.get_ref())
+                .is_ok_and(|name| Cloud::from_name(name).provider != provider);
+            let plain = region.store.get_ref().starts_with("file:")
+                && !options.is_some_and(|options| options.sidecars);
+            if plain && !other {
+                let what = format!(
+                    "the backups of {} are PGHoard's, whose objects have user metadata, and this \
+                     directory does not keep any; add store_options = {{ sidecars = true }}",
+                    site.id
+                );
+                self.mistake(region.store.span().start, what);
+            }
+        }
+        for service in services.iter().filter(is_site).filter(|s| s.copy_retention.is_some()) {
+            let table = written.iter().find(|table| {
+                table.name.get_ref() == service.id.service.as_str()
+                    && table.project.get_ref() == service.id.project.as_str()
+            });
+            let what = "copy_retention is there for pgBackRest only: a copy of PGHoard's backups \
+                        keeps everything; remove it";
+            self.mistake(table.map_or(0, |table| table.name.span().start), what.to_owned());
+        }
     }
 
     /// Two services may not have their backups in one place: each would take the other's for its own.
