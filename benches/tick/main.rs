@@ -94,6 +94,7 @@ async fn measure(targets: u64) {
         views: views.clone(),
         stop: CancellationToken::new(),
         full_scan_interval: FULL_SCAN,
+        lag_warning: Duration::MAX,
         is_forking: Arc::new(|_, _| false),
         budget: Budget::new(64, 1),
         scrub: None,
@@ -105,9 +106,8 @@ async fn measure(targets: u64) {
         readers.insert(cloud(&format!("aws-eu-west-{target}")), reader(&store));
     }
     let clouds: Vec<CloudName> = readers.keys().cloned().collect();
-    let service = service();
-    let id = service.id.clone();
-    let replicator = Replicator::new(service, Some(reader(&source)), readers, shared);
+    let id = service().id;
+    let replicator = Replicator::new(service(), Some(reader(&source)), readers, shared);
     println!(
         "{targets} target(s), {SEGMENTS} segments, {BACKUPS} backups; start: {} MiB",
         peak_mib()
@@ -137,7 +137,7 @@ async fn measure(targets: u64) {
             assert_eq!(region.catalog.problems, Vec::<String>::new());
             let frontier = region.catalog.frontier.clone().unwrap();
             assert_eq!(frontier.segment, log::place(newest).name());
-            assert_eq!(region.lag_seconds, Some(0));
+            assert_eq!(region.lag.log_seconds, Some(0));
             let whole = &region.catalog.backups[0];
             assert_eq!(whole.log_segments, newest - FIRST);
         }

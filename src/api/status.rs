@@ -46,6 +46,9 @@ pub struct CopyStatus {
     /// How far the log is behind the primary's, in seconds.
     #[serde(default)]
     pub lag_seconds: Option<u64>,
+    /// How far the base backups are behind the primary's, in seconds.
+    #[serde(default)]
+    pub base_backup_lag_seconds: Option<u64>,
     /// Size of the copy, in bytes.
     pub stored_bytes: u64,
     /// Objects of the copy.

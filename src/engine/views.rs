@@ -8,7 +8,7 @@ use crate::{
             build::{self, Evidence},
             observe::Look,
         },
-        replicate::execute::Progress,
+        replicate::{execute::Progress, lag::Lag},
     },
 };
 use chrono::{DateTime, Utc};
@@ -54,8 +54,8 @@ pub struct RegionView {
     pub error: Option<String>,
     /// What keeps objects from being copied.
     pub problems: Vec<String>,
-    /// How far the log is behind the primary's, in seconds.
-    pub lag_seconds: Option<u64>,
+    /// How far it is behind the primary.
+    pub lag: Lag,
     /// How far the copying of base backups is.
     pub copying: Option<Arc<Progress>>,
 }

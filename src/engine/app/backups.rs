@@ -7,6 +7,7 @@ use crate::{
         app::{App, describe},
         catalog::CatalogBackup,
         error::AppError,
+        state::measurements::LagKind,
         views::{RegionView, ServiceView},
     },
 };
@@ -62,22 +63,31 @@ impl App {
         let since = self.clock.now() - length;
         let mut metrics = serde_json::Map::new();
         for region in self.enabled_regions(&id)? {
-            let series = self.state.lag_since(&id, &region, since, step)?;
-            metrics.insert(format!("replication_lag_{region}"), chart(&region, &series));
+            for (name, kind, title) in [
+                ("replication_lag", LagKind::Log, "Replication lag"),
+                ("base_backup_lag", LagKind::BaseBackups, "Lag of base backups"),
+            ] {
+                let series = self.state.lag_since(&id, &region, kind, since, step)?;
+                metrics.insert(format!("{name}_{region}"), chart(&region, title, &series));
+            }
         }
         Ok(json!({ "metrics": metrics }))
     }
 }
 
 /// A series as Aiven's metrics have it: the first row repeats the columns.
-fn chart(region: &CloudName, series: &[(chrono::DateTime<chrono::Utc>, u64)]) -> Value {
+fn chart(
+    region: &CloudName,
+    title: &str,
+    series: &[(chrono::DateTime<chrono::Utc>, u64)],
+) -> Value {
     let columns = json!([
         {"label": "time", "type": "date"},
         {"label": format!("lag in seconds, {region}"), "type": "number"},
     ]);
     let mut rows = vec![columns.clone()];
     rows.extend(series.iter().map(|(at, lag)| json!([target_time::format(*at), lag])));
-    json!({"data": {"cols": columns, "rows": rows}, "hints": {"title": "Replication lag"}})
+    json!({"data": {"cols": columns, "rows": rows}, "hints": {"title": title}})
 }
 
 /// The end of the oldest backup whose objects are all there.
@@ -102,7 +112,7 @@ fn region_range(cloud: &CloudName, region: &RegionView) -> Option<RegionRange> {
         ranges: ranges.collect(),
         exact: Some(last.exact),
         latest_lsn: region.catalog.frontier.as_ref().map(|frontier| frontier.lsn.to_string()),
-        lag_seconds: region.lag_seconds,
+        lag_seconds: region.lag.log_seconds,
         base_backups: region.catalog.backups.iter().filter_map(region_backup).collect(),
     })
 }

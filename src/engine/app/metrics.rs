@@ -27,6 +27,11 @@ const COPY_METRICS: &[CopyMetric] = &[
         copy.lag_seconds.map(|lag| lag.to_string())
     }),
     (
+        "btar_base_backup_lag_seconds",
+        "How long the oldest base backup of the primary has been missing in the copy.",
+        |copy| copy.base_backup_lag_seconds.map(|lag| lag.to_string()),
+    ),
+    (
         "btar_restore_window_earliest_timestamp_seconds",
         "First moment that the copy can restore.",
         |copy| copy.ranges.first().and_then(|range| seconds(&range.start)),
@@ -121,6 +126,7 @@ mod tests {
                 exact: true,
             }],
             lag_seconds: Some(3),
+            base_backup_lag_seconds: Some(70),
             problems: vec!["x".into()],
             ..CopyStatus::default()
         };

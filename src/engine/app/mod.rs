@@ -112,6 +112,7 @@ impl App {
             views: Arc::clone(&views),
             stop: stop.clone(),
             full_scan_interval: settings.full_scan_interval,
+            lag_warning: settings.lag_warning,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
             scrub: settings.scrub.clone(),
             budget: Budget::new(settings.memory_mib, settings.regions.len().saturating_sub(1)),

@@ -30,6 +30,7 @@ use toml::Spanned;
 const DATA_DIR_LENGTH_MAX: usize = 75;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(15 * 60);
+const LAG_WARNING: Duration = Duration::from_secs(15 * 60);
 const MEMORY_MIB_RANGE: RangeInclusive<u64> = 64..=(1 << 20);
 
 pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
@@ -49,6 +50,7 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
         data_dir: checker.data_dir(&engine.data_dir),
         poll_interval: checker.period(engine.poll_interval.as_ref(), POLL_INTERVAL),
         full_scan_interval: checker.period(engine.full_scan_interval.as_ref(), FULL_SCAN_INTERVAL),
+        lag_warning: checker.period(engine.lag_warning.as_ref(), LAG_WARNING),
         scrub: checker.scrub(engine.scrub.as_ref()),
         memory_mib: checker.memory(engine.memory_mib.as_ref()),
         user: engine.user.unwrap_or_else(|| "postgres".to_owned()),

@@ -29,6 +29,7 @@ pub(super) struct EngineTable {
     pub(super) user: Option<String>,
     pub(super) poll_interval: Option<Spanned<String>>,
     pub(super) full_scan_interval: Option<Spanned<String>>,
+    pub(super) lag_warning: Option<Spanned<String>>,
     pub(super) memory_mib: Option<Spanned<u64>>,
     pub(super) scrub: Option<ScrubTable>,
 }

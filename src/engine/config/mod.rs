@@ -39,6 +39,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How often everything in them is listed, and not only what is new.
     pub full_scan_interval: Duration,
+    /// How far a copy may be behind before that is a problem.
+    pub lag_warning: Duration,
     /// How copies are read again in the background; `None` means not at all.
     pub scrub: Option<ScrubSettings>,
     /// Memory for copying, in MiB.

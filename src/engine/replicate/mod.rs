@@ -19,7 +19,7 @@ mod describe;
 mod examine;
 pub mod execute;
 pub(super) mod keep;
-mod lag;
+pub mod lag;
 pub mod pass;
 mod repair;
 mod retain;
@@ -306,6 +306,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn base_backups_are_behind_until_the_copy_lists_them_whole() {
+        let pair = Pair::new();
+        pair.write(true).await;
+        let mut behind = Vec::new();
+        loop {
+            let source = pair.look(&pair.source, "repo").await;
+            let target = pair.look(&pair.target, "p/s").await;
+            behind.push(super::lag::backups_behind_since(&source, &target));
+            if !pair.pass().await {
+                break;
+            }
+        }
+        let first = chrono::DateTime::from_timestamp(1006, 0);
+        assert_eq!((behind.first(), behind.last()), (Some(&first), Some(&None)), "{behind:?}");
+    }
+
+    #[tokio::test]
     async fn a_shrunken_catalogue_is_not_taken_over() {
         let pair = Pair::new();
         pair.write(true).await;
@@ -500,6 +517,7 @@ mod tests {
             views: Arc::default(),
             stop: CancellationToken::new(),
             full_scan_interval: Duration::from_secs(3600),
+            lag_warning: Duration::MAX,
             is_forking: Arc::new(|_, _| false),
             budget: Budget::default(),
             scrub: None,

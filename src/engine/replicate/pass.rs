@@ -18,6 +18,7 @@ use crate::{
         replicate::{
             copying::{Budget, Running, ended},
             execute::Progress,
+            lag::Lag,
             record::{Ledger, Ledgers, Primary},
         },
         state::State,
@@ -60,6 +61,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// How often everything is listed.
     pub full_scan_interval: Duration,
+    /// How far a copy may be behind before that is a problem.
+    pub lag_warning: Duration,
     /// Whether the copy must stay as it is for now.
     pub is_forking: Arc<IsForking>,
     /// What copying may use.
@@ -341,10 +344,11 @@ impl Replicator {
         let damaged = damage.map(|damage| damage.key.clone());
         let damaged = damaged.chain(target.ledger.damaged().into_keys()).collect();
         target.data.lock().await.damaged = damaged;
-        let lag_seconds = self.lag(cloud, source, &observed.look);
+        let lag = self.lag(cloud, source, &observed.look);
         let before = self.shared.views.service(&self.service.id);
-        let before = before.regions.get(cloud).map(|region| region.catalog.window.clone());
-        if before.as_ref() != Some(&observed.catalog.window) {
+        let before = before.regions.get(cloud);
+        problems.extend(self.late(cloud, lag, before.map_or(Lag::default(), |seen| seen.lag)));
+        if before.map(|region| &region.catalog.window) != Some(&observed.catalog.window) {
             info!(service = %self.service.id, region = %cloud, window = %observed.catalog.window,
                 "the restore window has changed");
         }
@@ -353,7 +357,7 @@ impl Replicator {
             seen_at: Some(now),
             error: None,
             problems,
-            lag_seconds,
+            lag,
             copying: Some(target.progress.clone()),
         };
         let ranges = view.catalog.window.ranges().to_vec();

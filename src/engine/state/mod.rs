@@ -157,6 +157,7 @@ fn prepare(connection: &Connection, file: &Path) -> Result<(), StateError> {
         connection.execute_batch(&all).map_err(fault)?;
     }
     // Tables that were added later hold caches and notes: an older engine may ignore them.
+    connection.execute_batch(measurements::SCHEMA).map_err(fault)?;
     connection.execute_batch(records::SCHEMA).map_err(fault)?;
     connection.execute_batch(verified::SCHEMA).map_err(fault)?;
     connection.execute_batch(damage::SCHEMA).map_err(fault)

@@ -160,6 +160,7 @@ impl World {
             views: Arc::new(Views::default()),
             stop: CancellationToken::new(),
             full_scan_interval: Duration::ZERO,
+            lag_warning: Duration::MAX,
             is_forking: Arc::new(|_, _| false),
             scrub,
             budget: Budget::default(),

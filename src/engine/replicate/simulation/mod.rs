@@ -170,6 +170,7 @@ impl Run {
             views: Arc::new(Views::default()),
             stop: CancellationToken::new(),
             full_scan_interval: Duration::from_secs(20),
+            lag_warning: Duration::MAX,
             budget: Budget::new(64, REGIONS.len()),
             scrub: None,
             is_forking: Arc::new(|_, _| false),
