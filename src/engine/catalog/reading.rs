@@ -13,6 +13,11 @@ use crate::{
 /// Largest object of a segment that is read, in bytes: the largest segment and a little.
 pub const SEGMENT_OBJECT_BYTES_MAX: u64 = (1 << 30) + (16 << 20);
 
+/// Room for the contents of a segment, in bytes. glibc's allocator gives a block of more than 32 MiB back
+/// to the system at once; a smaller one it keeps for the thread that asked for it, and blocking threads
+/// are many. Pages that nothing is written to are no memory.
+const SCRATCH_BYTES: usize = (32 << 20) + (64 << 10);
+
 /// A segment that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -110,6 +115,8 @@ async fn read_into(
     };
     let (codec, sha1) = (stored.codec, stored.sha1.clone());
     let mut plain = std::mem::take(scratch);
+    plain.clear();
+    plain.reserve(SCRATCH_BYTES);
     let proven = tokio::task::spawn_blocking(move || {
         let decoded = decode::decode_into(codec, &object, &mut plain);
         (decoded.and_then(|()| decode::check_sha1(&plain, &sha1)), plain)
