@@ -12,11 +12,11 @@ use btar::{
     engine::{
         catalog::observe::Reader,
         config::{BackupSettings, ServiceSettings},
+        manifest,
         replicate::{
             copying::Budget,
             pass::{Replicator, Shared},
         },
-        manifest,
         state::{State, records::Record},
         views::Views,
     },

@@ -115,7 +115,11 @@ fn the_tool_itself_restores_from_the_bucket_with_the_primary_and_the_engine_gone
     let marks = recorded.restorable();
     let last = marks.last().unwrap();
     world.wait_covered(&last.time);
-    // The base backups are listed by the copy's own catalogue, which comes last.
+    wait_for("both backups", Duration::from_secs(30), || {
+        let answer = world.call("GET", "/v1/project/demo/service/orders/backups", None);
+        let region = &answer.body["pitr"]["additional_regions"][0];
+        (region["base_backups"].as_array()?.len() == 2).then_some(())
+    });
     world.stop();
     world.lose_primary();
 

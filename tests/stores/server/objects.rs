@@ -209,7 +209,8 @@ impl Objects {
             let last = escaped(&last);
             write!(text, "<NextContinuationToken>{last}</NextContinuationToken>").unwrap();
         }
-        ok(text + "</ListBucketResult>")
+        write!(text, "<IsTruncated>{more}</IsTruncated></ListBucketResult>").unwrap();
+        ok(text)
     }
 
     fn begin(&mut self, request: &Request) -> Answer {
