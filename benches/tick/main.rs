@@ -12,11 +12,12 @@ use btar::{
     engine::{
         catalog::observe::Reader,
         config::{BackupSettings, ServiceSettings},
+        manifest,
         replicate::{
             copying::Budget,
             pass::{Replicator, Shared},
         },
-        state::State,
+        state::{State, records::Record},
         views::Views,
     },
     layout::{BackupFormat, BackupPlace, pgbackrest::keys},
@@ -46,6 +47,7 @@ const BACKUPS: u64 = 30;
 const FILES: u64 = 200;
 const NEW: u64 = 10;
 const TICKS: u64 = 10;
+const RECORDED_AT_ONCE: usize = 1 << 14;
 const FULL_SCAN: Duration = Duration::from_secs(3600);
 
 /// With one target.
@@ -85,74 +87,140 @@ impl Clock for Forward {
     }
 }
 
-async fn measure(targets: u64) {
-    let clock = Arc::new(Forward { clock: SystemClock::new(), seconds: AtomicU64::new(0) });
-    let (dir, views) = (tempfile::tempdir().unwrap(), Arc::new(Views::default()));
-    let shared = Shared {
-        clock: clock.clone(),
-        state: Arc::new(State::open(dir.path()).unwrap()),
-        views: views.clone(),
-        stop: CancellationToken::new(),
-        full_scan_interval: FULL_SCAN,
-        lag_warning: Duration::MAX,
-        is_forking: Arc::new(|_, _| false),
-        budget: Budget::new(64, 1),
-        scrub: None,
-    };
-    let source = Arc::new(long_log("repo").await);
-    let mut readers = BTreeMap::new();
-    for target in 0..targets {
-        let store = Arc::new(long_log("copy").await);
-        readers.insert(cloud(&format!("aws-eu-west-{target}")), reader(&store));
-    }
-    let clouds: Vec<CloudName> = readers.keys().cloned().collect();
-    let id = service().id;
-    let replicator = Replicator::new(service(), Some(reader(&source)), readers, shared);
-    println!(
-        "{targets} target(s), {SEGMENTS} segments, {BACKUPS} backups; start: {} MiB",
-        peak_mib()
-    );
-    let pass = async || {
-        let begun = clock.monotonic();
-        replicator.pass(&clouds).await;
-        (clock.monotonic() - begun).as_secs_f64()
-    };
-    let first = pass().await;
-    println!("first scan, with what was learned read: {first:.3} s, peak {} MiB", peak_mib());
-    let mut newest = FIRST + SEGMENTS - 1;
-    let (mut slowest, mut sum) = (0.0_f64, 0.0);
-    for _ in 0..TICKS {
-        for _ in 0..NEW {
-            newest += 1;
-            let (bytes, sha1) = log::object(newest);
-            let name = log::place(newest).name();
-            let key = keys::segment_key(DIRECTORY, &name, &sha1, Codec::Zst);
-            put(&source.written, "repo", &key, bytes).await;
+/// Stores, and the replicator between them.
+struct Bench {
+    clock: Arc<Forward>,
+    state: Arc<State>,
+    views: Arc<Views>,
+    source: Arc<LongLog>,
+    copies: BTreeMap<CloudName, Arc<LongLog>>,
+    clouds: Vec<CloudName>,
+    id: ServiceId,
+    replicator: Replicator,
+    newest: u64,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(targets: u64) -> Self {
+        let clock = Arc::new(Forward { clock: SystemClock::new(), seconds: AtomicU64::new(0) });
+        let (dir, views) = (tempfile::tempdir().unwrap(), Arc::new(Views::default()));
+        let state = Arc::new(State::open(dir.path()).unwrap());
+        let shared = Shared {
+            clock: clock.clone(),
+            state: state.clone(),
+            views: views.clone(),
+            stop: CancellationToken::new(),
+            full_scan_interval: FULL_SCAN,
+            lag_warning: Duration::MAX,
+            is_forking: Arc::new(|_, _| false),
+            budget: Budget::new(64, 1),
+            scrub: None,
+        };
+        let source = Arc::new(long_log("repo").await);
+        let mut copies = BTreeMap::new();
+        for target in 0..targets {
+            let store = Arc::new(long_log("copy").await);
+            copies.insert(cloud(&format!("aws-eu-west-{target}")), store);
         }
-        let tick = pass().await;
-        (slowest, sum) = (slowest.max(tick), sum + tick);
-        for cloud in &clouds {
-            let region = views.service(&id).regions[cloud].clone();
+        let clouds = copies.keys().cloned().collect();
+        let readers = copies.iter().map(|(cloud, store)| (cloud.clone(), reader(store))).collect();
+        let service = service();
+        let id = service.id.clone();
+        let replicator = Replicator::new(service, Some(reader(&source)), readers, shared);
+        let newest = FIRST + SEGMENTS - 1;
+        Self { clock, state, views, source, copies, clouds, id, replicator, newest, _dir: dir }
+    }
+
+    /// Seconds of a pass.
+    async fn pass(&self) -> f64 {
+        let begun = self.clock.monotonic();
+        self.replicator.pass(&self.clouds).await;
+        (self.clock.monotonic() - begun).as_secs_f64()
+    }
+
+    /// Seconds of a pass that copies, proves and publishes new segments.
+    async fn tick(&mut self) -> f64 {
+        for _ in 0..NEW {
+            self.newest += 1;
+            let (bytes, sha1) = log::object(self.newest);
+            let name = log::place(self.newest).name();
+            let key = keys::segment_key(DIRECTORY, &name, &sha1, Codec::Zst);
+            put(&self.source.written, "repo", &key, bytes).await;
+        }
+        let tick = self.pass().await;
+        for cloud in &self.clouds {
+            let region = self.views.service(&self.id).regions[cloud].clone();
             assert_eq!((region.error, region.problems), (None, Vec::new()));
             assert_eq!(region.catalog.problems, Vec::<String>::new());
             let frontier = region.catalog.frontier.clone().unwrap();
-            assert_eq!(frontier.segment, log::place(newest).name());
+            assert_eq!(frontier.segment, log::place(self.newest).name());
             assert_eq!(region.lag.log_seconds, Some(0));
             let whole = &region.catalog.backups[0];
-            assert_eq!(whole.log_segments, newest - FIRST);
+            assert_eq!(whole.log_segments, self.newest - FIRST);
         }
+        tick
+    }
+
+    /// Seconds of a pass that lists everything.
+    async fn full_scan(&self) -> f64 {
+        self.clock.seconds.fetch_add(FULL_SCAN.as_secs(), Ordering::Relaxed);
+        self.pass().await
+    }
+}
+
+async fn measure(targets: u64) {
+    let mut bench = Bench::new(targets).await;
+    let start = peak_mib();
+    println!("{targets} target(s), {SEGMENTS} segments, {BACKUPS} backups; start: {start} MiB");
+    let first = bench.pass().await;
+    println!("first scan, with what was learned read: {first:.3} s, peak {} MiB", peak_mib());
+    let (mut slowest, mut sum) = (0.0_f64, 0.0);
+    for _ in 0..TICKS {
+        let tick = bench.tick().await;
+        (slowest, sum) = (slowest.max(tick), sum + tick);
     }
     let mean = sum / TICKS as f64;
     println!(
         "tick with {NEW} new segments: mean {mean:.3} s, slowest {slowest:.3} s, peak {} MiB",
         peak_mib()
     );
-    println!("tick with nothing new: {:.4} s", pass().await);
-    clock.seconds.fetch_add(FULL_SCAN.as_secs(), Ordering::Relaxed);
-    println!("full scan: {:.3} s, peak {} MiB", pass().await, peak_mib());
+    println!("tick with nothing new: {:.4} s", bench.pass().await);
+    println!("full scan: {:.3} s, peak {} MiB", bench.full_scan().await, peak_mib());
+    for (cloud, store) in &bench.copies {
+        record(&bench.state, &bench.id, cloud, store);
+    }
+    let compared = bench.full_scan().await;
+    println!("full scan with {SEGMENTS} records: {compared:.3} s, peak {} MiB", peak_mib());
+    println!("tick with nothing new then: {:.4} s", bench.pass().await);
     if targets == 1 {
         assert!(slowest < TICK_SECONDS_MAX, "a tick took {slowest:.3} s");
         assert!(peak_mib() < MEMORY_MIB_MAX, "{} MiB were needed", peak_mib());
+    }
+}
+
+/// Notes that every segment of the long log was written into the copy as it lies there.
+fn record(state: &State, id: &ServiceId, cloud: &CloudName, store: &LongLog) {
+    let place = backup_place(store.prefix);
+    let copy = state.copy(id, cloud, place.prefix.as_str()).unwrap();
+    for first in store.numbers.clone().step_by(RECORDED_AT_ONCE) {
+        let last = (first + RECORDED_AT_ONCE as u64).min(store.numbers.end);
+        let records = (first..last).map(|number| {
+            let meta = store.meta(number);
+            let key = meta.key.below(&place.prefix).unwrap().to_owned();
+            Record {
+                part: manifest::part_of(&place.format, &key),
+                key,
+                size_bytes: meta.size_bytes,
+                crc64: number,
+                etag: meta.etag,
+                source_version: Some(format!("{number:016x}")),
+                written_at: meta.modified_at,
+            }
+        });
+        let records: Vec<Record> = records.collect();
+        let part = records[0].part.clone();
+        state.recall_part(copy, &part, 1, &records).unwrap();
     }
 }
 

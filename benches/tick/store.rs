@@ -36,7 +36,7 @@ pub(crate) struct LongLog {
 }
 
 impl LongLog {
-    fn meta(&self, number: u64) -> ObjectMeta {
+    pub(crate) fn meta(&self, number: u64) -> ObjectMeta {
         let name = log::place(number).name();
         let key = keys::segment_key(DIRECTORY, &name, &log::promised_sha1(number), Codec::Zst);
         let tag = hash::mix(number, hash::bytes(self.prefix.as_bytes()));

@@ -7,8 +7,10 @@ mod buckets;
 mod drills;
 mod faults;
 mod guide;
+mod pairs;
 mod pghoard;
 mod support;
+mod tool;
 
 #[path = "../stores/server/mod.rs"]
 #[allow(dead_code, reason = "the tests of the stores use the rest")]

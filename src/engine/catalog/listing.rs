@@ -24,34 +24,39 @@ const UNKNOWN_MAX: usize = 1000;
 /// Metadata that are read at the same time.
 const ASKED_AT_ONCE: usize = 32;
 
-/// How much is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much is listed, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
-    /// Everything.
-    Everything,
     /// The end of the log.
     Log,
     /// The end of the log and the files of base backups.
     LogAndBackups,
+    /// Everything.
+    Everything,
 }
 
 /// The listing of one repository in one store.
 #[derive(Debug, Default)]
 pub struct Listing {
     known: Option<Arc<Repository>>,
+    /// What was asked for and has not been listed: the reason for it does not come again.
+    owed: Option<Extent>,
 }
 
 impl Listing {
     /// Brings the listing up to date and gives it. The first time everything is listed.
     ///
     /// # Errors
-    /// [`StoreError`]; the listing stays as it was.
+    /// [`StoreError`]; the listing stays as it was, and the next one is of as much at least.
     pub async fn refresh(
         &mut self,
         store: &dyn BlobStore,
         place: &BackupPlace,
         extent: Extent,
     ) -> Result<Arc<Repository>, StoreError> {
+        let extent = self.owed.map_or(extent, |owed| owed.max(extent));
+        // Before anything that can fail or be given up, otherwise it would be forgotten.
+        self.owed = Some(extent);
         let Parts { log, small, backups } = place.format.parts();
         let (after, with_backups) = match (&self.known, extent) {
             (None, _) | (_, Extent::Everything) => (String::new(), true),
@@ -70,7 +75,7 @@ impl Listing {
             list(store, place, &part, &after, &mut merge).await?;
         }
         let known = merge.finish();
-        self.known = Some(known.clone());
+        (self.known, self.owed) = (Some(known.clone()), None);
         Ok(known)
     }
 }
@@ -196,5 +201,28 @@ mod tests {
         let all = listing.refresh(&store, &place, Extent::Everything).await.unwrap();
         assert_eq!(all.extent().0, 201, "the old one is missed");
         assert_eq!(all.archives["15-1"].len(), 199);
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_listing_was_to_show_is_shown_by_the_next_one() {
+        let (store, place) = (MemoryStore::new(), place());
+        for number in 0..100 {
+            put(&store, &segment(number)).await;
+        }
+        let mut listing = Listing::default();
+        let asked = [Extent::LogAndBackups, Extent::Everything];
+        for (count, extent) in (100..).zip(asked) {
+            listing.refresh(&store, &place, Extent::Log).await.unwrap();
+            put(&store, &format!("backup/m/20261123-075157F/pg_data/{count}")).await;
+            store.fail_from(Some(0));
+            listing.refresh(&store, &place, extent).await.unwrap_err();
+            listing.refresh(&store, &place, Extent::Log).await.unwrap_err();
+            store.fail_from(None);
+            let shown = listing.refresh(&store, &place, Extent::Log).await.unwrap();
+            assert_eq!(shown.extent().0, count + 1);
+        }
+        put(&store, "backup/m/20261123-075157F/pg_data/later").await;
+        let shown = listing.refresh(&store, &place, Extent::Log).await.unwrap();
+        assert_eq!(shown.extent().0, 102, "nothing is owed any more");
     }
 }

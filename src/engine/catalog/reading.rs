@@ -33,6 +33,11 @@ pub struct LogSource<'a> {
     pub keys: &'a Keys,
 }
 
+/// Room for the contents of a segment, in bytes. glibc's allocator gives a block of more than 32 MiB back
+/// to the system at once; a smaller one it keeps for the thread that asked for it, and blocking threads
+/// are many. Pages that nothing is written to are no memory.
+const SCRATCH_BYTES: usize = (32 << 20) + (64 << 10);
+
 /// A segment that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -126,6 +131,8 @@ async fn read_into(
     let (codec, sha1) = (stored.codec, stored.sha1.clone());
     let (key_id, keys) = (stored.key_id.clone(), source.keys.clone());
     let mut plain = std::mem::take(scratch);
+    plain.clear();
+    plain.reserve(SCRATCH_BYTES);
     let proven = tokio::task::spawn_blocking(move || {
         let proven = match &key_id {
             None => decode::decode_into(codec, &object, &mut plain)

@@ -2,6 +2,7 @@
 //! wrong signatures, unsigned `x-amz-` headers, wrong checksums, unmet conditions, small parts.
 
 pub(crate) mod fault;
+pub(crate) mod tls;
 
 mod answer;
 mod objects;

@@ -170,30 +170,47 @@ impl Objects {
 
     fn list(&self, request: &Request) -> Answer {
         let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
-        let (prefix, after) = (get("prefix"), get("continuation-token").max(get("start-after")));
-        let mut rest = self
-            .objects
-            .range(after.clone()..)
-            .filter(|(key, _)| key.starts_with(&prefix) && (after.is_empty() || **key > after));
-        let mut text = "<ListBucketResult>".to_owned();
-        let mut last = String::new();
-        for (key, blob) in rest.by_ref().take(self.manners.page) {
-            let (date, etag) = (blob.modified.to_rfc3339(), escaped(&blob.etag));
-            write!(
-                text,
-                "<Contents><Key>{}</Key><LastModified>{date}</LastModified><ETag>{etag}</ETag>\
-                 <Size>{}</Size></Contents>",
-                escaped(key),
-                blob.bytes.len()
-            )
+        let (prefix, delimiter) = (get("prefix"), get("delimiter"));
+        let mut last = get("continuation-token").max(get("start-after"));
+        let (mut text, mut count, mut more) = ("<ListBucketResult>".to_owned(), 0, false);
+        for (key, blob) in self.objects.range(last.clone()..) {
+            let Some(rest) = key.strip_prefix(&prefix) else { continue };
+            // With a delimiter, what is alike up to it is told once.
+            let common = rest.find(&delimiter).filter(|_| !delimiter.is_empty());
+            let common = common.map(|at| &key[..prefix.len() + at + delimiter.len()]);
+            let name = common.unwrap_or(key);
+            if name <= last.as_str() {
+                continue;
+            }
+            if count == self.manners.page {
+                more = true;
+                break;
+            }
+            count += 1;
+            match common {
+                Some(common) => {
+                    let common = escaped(common);
+                    write!(text, "<CommonPrefixes><Prefix>{common}</Prefix></CommonPrefixes>")
+                }
+                None => write!(
+                    text,
+                    "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>{}</ETag>\
+                     <Size>{}</Size></Contents>",
+                    escaped(key),
+                    blob.modified.to_rfc3339(),
+                    escaped(&blob.etag),
+                    blob.bytes.len()
+                ),
+            }
             .unwrap();
-            last.clone_from(key);
+            name.clone_into(&mut last);
         }
-        if rest.next().is_some() {
+        if more {
             let last = escaped(&last);
             write!(text, "<NextContinuationToken>{last}</NextContinuationToken>").unwrap();
         }
-        ok(text + "</ListBucketResult>")
+        write!(text, "<IsTruncated>{more}</IsTruncated></ListBucketResult>").unwrap();
+        ok(text)
     }
 
     fn begin(&mut self, request: &Request) -> Answer {

@@ -18,7 +18,8 @@ pub(crate) fn check(head: &Parts, body: &[u8]) -> Result<(), Refused> {
     let fields = header("authorization")?.strip_prefix("AWS4-HMAC-SHA256 ");
     let fields = fields.ok_or_else(|| denied("AccessDenied"))?;
     let field = |name: &str| {
-        let found = fields.split(", ").find_map(|field| field.strip_prefix(name));
+        // Some clients put a space behind the comma and others do not.
+        let found = fields.split(',').find_map(|field| field.trim().strip_prefix(name));
         found.ok_or_else(|| denied("AuthorizationHeaderMalformed"))
     };
     let (credential, signed, given) =
