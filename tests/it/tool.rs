@@ -106,7 +106,7 @@ fn the_tool_itself_restores_from_the_bucket_with_the_primary_and_the_engine_gone
     let manners = Manners { page: 10, ..Manners::of(Dialect::S3) };
     let server = runtime.block_on(Server::start(manners));
     let (tls_port, certificate) = runtime.block_on(tls(&server));
-    let endpoint = server.url.clone();
+    let endpoint = server.url;
     let recorded = Recorded::get();
     let mut world = World::new(&recorded);
     world.bucket(Bucket { endpoint, name: BUCKET, access_key: ACCESS_KEY, secret_key: SECRET_KEY });
