@@ -130,7 +130,6 @@ pub struct Pieces {
 
 impl Pieces {
     /// The pieces.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Bytes> {
         self.pieces.iter()
     }
