@@ -101,7 +101,7 @@ async fn run(what: &str, store: Arc<dyn BlobStore>, count: usize, size: usize, a
         let store = store.clone();
         tokio::spawn(async move {
             let user_metadata = UserMetadata::new();
-            let contents = Contents { size_bytes: size as u64, user_metadata, body: body(size) };
+            let contents = Contents::new(size as u64, user_metadata, body(size));
             store.write(&key(at), contents, &Condition::IfAbsent).await.unwrap();
         })
     };

@@ -7,7 +7,7 @@ pub mod config;
 pub mod open;
 pub mod proof;
 
-mod pool;
+pub mod pool;
 
 pub mod cloud;
 pub mod local;
@@ -21,7 +21,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
 use key::Key;
-use proof::Proof;
+use pool::Pieces;
+use proof::{KnownCrc64, Proof};
 use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf};
 
 /// An object as a listing or a `head` shows it.
@@ -96,14 +97,21 @@ pub struct Contents {
     pub user_metadata: UserMetadata,
     /// The contents.
     pub body: Body,
+    /// Checksums of them that are known already.
+    pub known: KnownCrc64,
 }
 
 impl Contents {
     /// Contents that are in memory already, without user metadata.
     #[must_use]
     pub fn of(bytes: Bytes) -> Self {
-        let user_metadata = UserMetadata::new();
-        Self { size_bytes: bytes.len() as u64, user_metadata, body: body_of(bytes) }
+        Self::new(bytes.len() as u64, UserMetadata::new(), body_of(bytes))
+    }
+
+    /// Contents of which no checksum is known yet.
+    #[must_use]
+    pub fn new(size_bytes: u64, user_metadata: UserMetadata, body: Body) -> Self {
+        Self { size_bytes, user_metadata, body, known: KnownCrc64::default() }
     }
 }
 
@@ -284,6 +292,16 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         range: Range<u64>,
     ) -> Result<(ObjectMeta, Bytes), StoreError>;
 
+    /// [`BlobStore::get_range`] in the pieces in which the bytes come, where that saves copying.
+    async fn get_pieces(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Pieces), StoreError> {
+        let (meta, bytes) = self.get_range(key, range).await?;
+        Ok((meta, bytes.into()))
+    }
+
     /// Writes an object. When the body fails, ends early or goes on beyond its size, nothing
     /// becomes visible.
     async fn write(
@@ -303,7 +321,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         body: Body,
         mode: PutMode,
     ) -> Result<(), StoreError> {
-        let contents = Contents { size_bytes, user_metadata: user_metadata.clone(), body };
+        let contents = Contents::new(size_bytes, user_metadata.clone(), body);
         self.write(key, contents, &mode.into()).await.map(drop)
     }
 

@@ -4,6 +4,7 @@
 //! than copying into it. And contents that are copied out of a connection's own buffer at once let
 //! that one be used again, too.
 
+use crate::store::proof::Crc64;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use std::{
@@ -17,6 +18,14 @@ const POOLED_BYTES_MIN: usize = 64 << 10;
 const POOLED_BYTES_MAX: usize = 16 << 20;
 /// What is kept for later, in bytes.
 const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Smaller pieces of a body are copied together, in bytes.
+const KEPT_PIECE_BYTES_MIN: usize = 64 << 10;
+/// How many bytes of them at once, where larger pieces are kept.
+const JOINED_BYTES_MAX: usize = 1 << 20;
+
+/// Largest body of which pieces are kept as they came, in bytes.
+const UNCOPIED_BYTES_MAX: u64 = 4 << 20;
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { buffers: Vec::new(), bytes: 0 });
 
@@ -111,30 +120,106 @@ impl AsRef<[u8]> for Buffer {
     }
 }
 
-/// Gathers a body of `size` bytes in one piece; of one that is longer, not more than a piece too
-/// much. A body that is in one piece already is not copied.
-pub(crate) async fn gather<E>(
-    body: impl Stream<Item = Result<Bytes, E>>,
-    size: usize,
-) -> Result<Bytes, E> {
-    let mut body = std::pin::pin!(body);
-    let first = body.try_next().await?.unwrap_or_default();
-    if first.len() == size {
-        return match body.try_next().await? {
-            None => Ok(first),
-            Some(more) => Ok([first, more].concat().into()),
-        };
+/// Contents in memory, in the pieces in which they came.
+#[derive(Clone, Debug, Default)]
+pub struct Pieces {
+    pieces: Vec<Bytes>,
+    size_bytes: u64,
+    crc64: u64,
+}
+
+impl Pieces {
+    /// The pieces.
+    pub fn iter(&self) -> std::slice::Iter<'_, Bytes> {
+        self.pieces.iter()
     }
-    let mut buffer = Buffer::with_room(size.max(first.len()));
-    buffer.extend_from_slice(&first);
-    drop(first);
+
+    /// The pieces themselves.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Bytes> {
+        self.pieces
+    }
+
+    /// The same contents, each piece made another.
+    #[must_use]
+    pub fn map(self, of: impl FnMut(Bytes) -> Bytes) -> Self {
+        Self { pieces: self.pieces.into_iter().map(of).collect(), ..self }
+    }
+
+    /// Size, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// CRC-64/NVME.
+    #[must_use]
+    pub fn crc64(&self) -> u64 {
+        self.crc64
+    }
+
+    /// All in one piece, which is a copy where there are several.
+    #[must_use]
+    pub fn join(&self) -> Bytes {
+        if let [piece] = &self.pieces[..] {
+            return piece.clone();
+        }
+        let mut buffer = Buffer::with_room(self.pieces.iter().map(Bytes::len).sum());
+        self.pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        buffer.into_bytes()
+    }
+}
+
+impl From<Bytes> for Pieces {
+    fn from(bytes: Bytes) -> Self {
+        let mut sum = Crc64::new();
+        sum.update(&bytes);
+        let size_bytes = bytes.len() as u64;
+        Self { pieces: vec![bytes], size_bytes, crc64: sum.finish() }
+    }
+}
+
+/// Gathers a body of `size` bytes; of one that is longer, not more than a piece too much.
+///
+/// Of a body that is not large, large pieces are kept as they came, which saves copying them. Small
+/// ones are copied: each would hold a connection's whole buffer. A large body is copied, since so many
+/// fresh buffers of connections as it would hold cost more than the copy.
+pub(crate) async fn gather_pieces<E>(
+    body: impl Stream<Item = Result<Bytes, E>>,
+    size: u64,
+) -> Result<Pieces, E> {
+    let mut body = std::pin::pin!(body);
+    let (mut pieces, mut sum, mut read) = (Vec::new(), Crc64::new(), 0);
+    let (mut small, is_large) = (Buffer(Vec::new()), size > UNCOPIED_BYTES_MAX);
     while let Some(piece) = body.try_next().await? {
-        buffer.extend_from_slice(&piece);
-        if buffer.len() > size {
+        // While a cache still holds it.
+        sum.update(&piece);
+        let left = size.saturating_sub(read);
+        read += piece.len() as u64;
+        let is_whole = piece.len() as u64 == size;
+        let is_copied = !is_whole && (is_large || piece.len() < KEPT_PIECE_BYTES_MIN);
+        let is_full = small.len() + piece.len() > small.capacity();
+        if !small.is_empty() && (!is_copied || is_full) {
+            pieces.push(std::mem::replace(&mut small, Buffer(Vec::new())).into_bytes());
+        }
+        if is_copied {
+            if small.capacity() == 0 {
+                let most = if is_large { usize::MAX } else { JOINED_BYTES_MAX };
+                let room = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+                small = Buffer::with_room(room.max(piece.len()));
+            }
+            small.extend_from_slice(&piece);
+        } else {
+            pieces.push(piece);
+        }
+        if read > size {
             break;
         }
     }
-    Ok(buffer.into_bytes())
+    if !small.is_empty() {
+        pieces.push(small.into_bytes());
+    }
+    Ok(Pieces { pieces, size_bytes: read, crc64: sum.finish() })
 }
 
 #[cfg(test)]
@@ -161,18 +246,38 @@ mod tests {
         assert_eq!(kept.bytes, kept.buffers.iter().map(Vec::capacity).sum::<usize>());
     }
 
+    /// The sizes of the pieces that become of a body of `size` bytes in pieces of `sizes`.
+    fn gathered(sizes: &[usize], size: u64) -> Vec<usize> {
+        let all: Vec<_> =
+            (0..sizes.iter().sum::<usize>()).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let all = Bytes::from(all);
+        let mut left = all.clone();
+        let pieces: Vec<_> = sizes.iter().map(|size| Ok::<_, ()>(left.split_to(*size))).collect();
+        let gathered = gather_pieces(stream::iter(pieces), size).now_or_never().unwrap().unwrap();
+        let whole = Pieces::from(gathered.join());
+        assert_eq!(gathered.size_bytes(), whole.size_bytes());
+        assert_eq!(gathered.crc64(), whole.crc64());
+        assert_eq!(gathered.join(), all.slice(..gathered.join().len()));
+        gathered.iter().map(Bytes::len).collect()
+    }
+
     #[test]
-    fn bodies_are_gathered_whatever_their_pieces() {
-        let of = |pieces: &[&'static str], size| {
-            let pieces =
-                pieces.iter().map(|piece| Ok::<_, ()>(Bytes::from_static(piece.as_bytes())));
-            gather(stream::iter(pieces), size).now_or_never().unwrap().unwrap()
-        };
-        assert_eq!(of(&["abc"], 3), "abc");
-        assert_eq!(of(&["a", "", "bc"], 3), "abc");
-        assert_eq!(of(&[], 3), "");
-        assert_eq!(of(&["ab"], 3), "ab");
-        assert_eq!(of(&["abc", "d"], 3), "abcd", "too much is seen");
-        assert!(of(&["ab", "cd", "e"], 3).len() > 3);
+    fn small_pieces_are_copied_together_and_large_ones_are_kept() {
+        let (large, small) = (KEPT_PIECE_BYTES_MIN, 1000);
+        assert_eq!(gathered(&[], 0), [0; 0]);
+        assert_eq!(gathered(&[3], 3), [3], "it is all in one piece");
+        assert_eq!(gathered(&[1, 0, 2], 3), [3]);
+        assert_eq!(gathered(&[2], 3), [2], "too little is seen");
+        assert_eq!(gathered(&[2, 2, 2], 3), [2, 2], "too much is seen, and no more is read");
+        let sizes = [small, small, large, large, small, large, small, small];
+        let size = sizes.iter().sum::<usize>() as u64;
+        assert_eq!(gathered(&sizes, size), [2000, large, large, small, large, 2000]);
+        let many = vec![large - 1; 40];
+        let in_one = gathered(&[large; 100], 100 * large as u64);
+        assert_eq!(in_one, [100 * large], "a large body is copied");
+        let gathered = gathered(&many, 40 * (large as u64 - 1));
+        assert!(gathered.iter().all(|piece| *piece <= JOINED_BYTES_MAX), "{gathered:?}");
+        assert_eq!(gathered.iter().sum::<usize>(), 40 * (large - 1));
+        assert!(gathered.len() <= 3, "{gathered:?}");
     }
 }

@@ -1,7 +1,13 @@
 //! How it is known that a store holds the bytes that it was given.
 
 use crate::store::{BlobStore, ObjectMeta, StoreError, key::Key};
+use crc_fast::CrcAlgorithm::Crc64Nvme;
 use futures_util::TryStreamExt;
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// How it is known that a store holds the bytes it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +65,7 @@ impl Crc64 {
     /// Of nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme))
+        Self(crc_fast::Digest::new(Crc64Nvme))
     }
 
     /// Takes the next bytes.
@@ -72,10 +78,53 @@ impl Crc64 {
     pub fn finish(&self) -> u64 {
         self.0.finalize()
     }
+
+    /// That of something that is followed by `next_bytes` bytes whose checksum is `next`.
+    #[must_use]
+    pub fn joined(first: u64, next: u64, next_bytes: u64) -> u64 {
+        crc_fast::checksum_combine(Crc64Nvme, first, next, next_bytes)
+    }
 }
 
 impl Default for Crc64 {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// CRC-64/NVME of parts of contents that whoever reads them has computed already, so that whoever
+/// writes them need not. Clones share it, and it is filled while the contents pass.
+#[derive(Clone, Debug, Default)]
+pub struct KnownCrc64 {
+    /// By where the part begins: its size and its checksum.
+    parts: Arc<Mutex<BTreeMap<u64, (u64, u64)>>>,
+}
+
+impl KnownCrc64 {
+    /// Takes in the checksum of a part. To be called before its bytes are given.
+    pub fn note(&self, part: Range<u64>, crc64: u64) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(part.start, (part.end, crc64));
+    }
+
+    /// The checksum of exactly this part, when it is known.
+    #[must_use]
+    pub fn of(&self, part: Range<u64>) -> Option<u64> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.get(&part.start).filter(|(end, _)| *end == part.end).map(|(_, crc64)| *crc64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exactly_the_part_that_was_noted_is_known() {
+        let known = KnownCrc64::default();
+        known.note(0..8, 1);
+        known.note(8..12, 2);
+        assert_eq!((known.of(0..8), known.of(8..12)), (Some(1), Some(2)));
+        assert_eq!((known.of(0..12), known.of(0..4), known.of(4..8)), (None, None, None));
     }
 }

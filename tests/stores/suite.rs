@@ -166,7 +166,7 @@ async fn leaves_nothing_of_failed_writes(store: &dyn BlobStore) {
     ] {
         let name = key("a/part");
         let (body, user_metadata) = (stream::iter(pieces).boxed(), UserMetadata::new());
-        let contents = Contents { size_bytes, user_metadata, body };
+        let contents = Contents::new(size_bytes, user_metadata, body);
         let written = store.write(&name, contents, &Condition::IfAbsent).await;
         assert!(written.is_err(), "{written:?}");
         assert!(matches!(store.head(&name).await, Err(StoreError::NotFound(_))));

@@ -70,7 +70,7 @@ pub(crate) fn large(size_bytes: usize) -> (Bytes, Body) {
 pub(crate) fn large_contents(size_bytes: usize) -> (Bytes, Contents) {
     let (bytes, body) = large(size_bytes);
     let user_metadata = UserMetadata::from([("kind".to_owned(), "large".to_owned())]);
-    (bytes, Contents { size_bytes: size_bytes as u64, user_metadata, body })
+    (bytes, Contents::new(size_bytes as u64, user_metadata, body))
 }
 
 pub(crate) fn options(toml: &str) -> StoreOptions {

@@ -80,10 +80,10 @@ impl Job {
                     }
                 };
                 // Proven before it is written: a damaged segment never replaces a good one.
-                let (codec, sha1, object) = (*codec, sha1.clone(), whole.bytes.clone());
+                let (codec, sha1, object) = (*codec, sha1.clone(), whole.pieces.clone());
                 let turn = self.proofs.acquire().await.expect("the semaphore is never closed");
                 let proven = tokio::task::spawn_blocking(move || {
-                    decode::check(codec, &object, &sha1).map_err(|error| error.to_string())
+                    decode::check(codec, &object.join(), &sha1).map_err(|error| error.to_string())
                 });
                 proven.await.expect("the decoder does not panic")?;
                 drop(turn);

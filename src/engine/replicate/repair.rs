@@ -83,11 +83,8 @@ impl Ledger {
             return Ok(Err(format!("{PRIMARY} is not good either: it has {is} bytes, not {not}")));
         }
         let mismatch = Arc::new(OnceLock::new());
-        let contents = Contents {
-            size_bytes: expected.size_bytes,
-            user_metadata: object.user_metadata,
-            body: checked(from, object.body, expected, mismatch.clone()),
-        };
+        let body = checked(from, object.body, expected, mismatch.clone());
+        let contents = Contents::new(expected.size_bytes, object.user_metadata, body);
         match self.store.write(&to, contents, &Condition::None).await {
             Ok(stored) => {
                 self.wrote(key, &stored);

@@ -20,7 +20,7 @@ use crate::{
         config::{ConditionalWrites, ProofChoice},
         key::Key,
         local::outside,
-        pool::gather,
+        pool::{Pieces, gather_pieces},
         wrap::{limit::Memory, retry::RetryPolicy},
     },
     sys::clock::Clock,
@@ -186,11 +186,20 @@ impl BlobStore for CloudStore {
         key: &Key,
         range: Range<u64>,
     ) -> Result<(ObjectMeta, Bytes), StoreError> {
+        let (meta, pieces) = self.get_pieces(key, range).await?;
+        Ok((meta, pieces.join()))
+    }
+
+    async fn get_pieces(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Pieces), StoreError> {
         if range.start >= range.end {
             // HTTP has no empty range.
             let meta = self.head(key).await?;
             return if range.start == range.end && range.end <= meta.size_bytes {
-                Ok((meta, Bytes::new()))
+                Ok((meta, Pieces::default()))
             } else {
                 Err(outside(self.name(), key, &range, meta.size_bytes))
             };
@@ -212,14 +221,14 @@ impl BlobStore for CloudStore {
         if range.end > meta.size_bytes {
             return Err(outside(self.name(), key, &range, meta.size_bytes));
         }
-        let size = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let bytes = call.run(gather(got.into_stream(), size)).await;
-        let bytes = bytes.map_err(|e| self.fault("reading", key, &Condition::None, &e, &call))?;
-        if bytes.len() as u64 != range.end - range.start {
-            let what = format!("{} bytes came instead of {}", bytes.len(), range.end - range.start);
+        let size = range.end - range.start;
+        let pieces = call.run(gather_pieces(got.into_stream(), size)).await;
+        let pieces = pieces.map_err(|e| self.fault("reading", key, &Condition::None, &e, &call))?;
+        if pieces.size_bytes() != size {
+            let what = format!("{} bytes came instead of {size}", pieces.size_bytes());
             return Err(StoreError::unavailable(self.name(), "reading", key, what));
         }
-        Ok((meta, bytes))
+        Ok((meta, pieces))
     }
 
     async fn write(

@@ -17,7 +17,6 @@ use crate::store::{
         upload::{Gatherer, Writing},
     },
     config::{ConditionalWrites, ProofChoice},
-    key::Key,
     proof::{Checksum, Proof},
     transfer::part_bytes,
 };
@@ -78,7 +77,7 @@ impl CloudStore {
             }
         }
         let mut open = self.begin(&writing).await?;
-        let (sums, all_proven) = self.send_parts(key, size_bytes, &mut body, &mut open).await?;
+        let (sums, all_proven) = self.send_parts(&writing, &mut body, &mut open).await?;
         if sums.bytes as u64 != size_bytes || !body.has_ended().await? {
             return Err(self.wrong_size(key, size_bytes));
         }
@@ -119,13 +118,13 @@ impl CloudStore {
     /// Sends all parts. Gives the checksums of the whole, and whether each part was proven.
     async fn send_parts(
         &self,
-        key: &Key,
-        size_bytes: u64,
+        writing: &Writing<'_>,
         body: &mut Gatherer,
         open: &mut Open,
     ) -> Result<(Sums, bool), StoreError> {
+        let Writing { key, size_bytes, ref known, .. } = *writing;
         let cloud = self.shared.cloud;
-        let (mut whole, mut all_proven) = (Sums::of(cloud, &[]), true);
+        let (mut whole, mut all_proven) = (Sums::of(cloud, &[], None), true);
         // Dropped with what is on its way when something fails.
         let mut sending = JoinSet::new();
         let mut left = size_bytes;
@@ -134,7 +133,8 @@ impl CloudStore {
             let pieces = body.take(usize::try_from(wanted).unwrap_or(usize::MAX)).await?;
             // Only now: whoever holds memory must not wait for a body, which may wait for memory.
             let memory = self.shared.memory.take(wanted).await;
-            let (sums, pieces) = self.sums(pieces).await;
+            let begin = size_bytes - left;
+            let (sums, pieces) = self.sums(pieces, known.of(begin..begin + wanted)).await;
             if sums.bytes as u64 != wanted {
                 return Err(self.wrong_size(key, size_bytes));
             }

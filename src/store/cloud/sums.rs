@@ -24,11 +24,13 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Those that this cloud understands, and always CRC-64.
-    pub(super) fn of(cloud: Cloud, pieces: &[Bytes]) -> Self {
+    /// Those that this cloud understands, and always CRC-64, which may be known already.
+    pub(super) fn of(cloud: Cloud, pieces: &[Bytes], known_crc64: Option<u64>) -> Self {
         let (mut crc64, mut crc32c, mut md5) = (Crc64::new(), 0, Md5::new());
         for piece in pieces {
-            crc64.update(piece);
+            if known_crc64.is_none() {
+                crc64.update(piece);
+            }
             match cloud {
                 Cloud::S3 => {}
                 Cloud::Gcs => crc32c = crc32c::crc32c_append(crc32c, piece),
@@ -37,17 +39,13 @@ impl Sums {
         }
         let md5 = (cloud == Cloud::Azure).then(|| md5.finalize().into());
         let bytes = pieces.iter().map(Bytes::len).sum();
-        Self { bytes, crc64: crc64.finish(), crc32c, md5 }
+        let crc64 = known_crc64.unwrap_or_else(|| crc64.finish());
+        Self { bytes, crc64, crc32c, md5 }
     }
 
     /// Of this and what follows it. MD5 cannot be joined.
     pub(super) fn join(self, next: Self) -> Self {
-        let crc64 = crc_fast::checksum_combine(
-            crc_fast::CrcAlgorithm::Crc64Nvme,
-            self.crc64,
-            next.crc64,
-            next.bytes as u64,
-        );
+        let crc64 = Crc64::joined(self.crc64, next.crc64, next.bytes as u64);
         let crc32c = match (self.crc32c, next.crc32c) {
             // Of a cloud that has no use for it, and right for any other.
             (0, 0) => 0,
@@ -124,24 +122,27 @@ mod tests {
     fn parts_joined_have_the_checksums_of_the_whole() {
         let both = [Bytes::from_static(b"one, "), Bytes::from_static(b"two")];
         for cloud in [Cloud::S3, Cloud::Gcs] {
-            let whole = Sums::of(cloud, &both);
-            assert_eq!(Sums::of(cloud, &both[..1]).join(Sums::of(cloud, &both[1..])), whole);
+            let whole = Sums::of(cloud, &both, None);
+            assert_eq!(
+                Sums::of(cloud, &both[..1], None).join(Sums::of(cloud, &both[1..], None)),
+                whole
+            );
         }
     }
 
     #[test]
     fn known_values() {
         // The check values of the catalogue of CRC algorithms, and of RFC 1321.
-        let of = |cloud| Sums::of(cloud, &[Bytes::from_static(b"123456789")]);
+        let of = |cloud| Sums::of(cloud, &[Bytes::from_static(b"123456789")], None);
         assert_eq!(of(Cloud::S3).crc64, 0xae8b_1486_0a79_9888);
         assert_eq!(of(Cloud::Gcs).crc32c, 0xe306_9283);
-        let empty = Sums::of(Cloud::Azure, &[]).headers(Cloud::Azure);
+        let empty = Sums::of(Cloud::Azure, &[], None).headers(Cloud::Azure);
         assert_eq!(empty[CONTENT_MD5], "1B2M2Y8AsgTpgAmY7PhCfg==");
     }
 
     #[test]
     fn another_checksum_proves_nothing() {
-        let sums = Sums::of(Cloud::Gcs, &[Bytes::from_static(b"123456789")]);
+        let sums = Sums::of(Cloud::Gcs, &[Bytes::from_static(b"123456789")], None);
         let answer = |value: &str| HeaderMap::from_iter([(GOOGLE_HASH, plain(value))]);
         let good = answer("crc32c=4waSgw==,md5=JfnnlDI7RTiF9RgfG2JNCw==");
         assert_eq!(sums.proven_by(Cloud::Gcs, &good), Some(Checksum::Crc32c));

@@ -11,7 +11,7 @@ use crate::store::{
     },
     config::{ConditionalWrites, ProofChoice},
     key::Key,
-    proof::{Proof, holds},
+    proof::{KnownCrc64, Proof, holds},
     transfer::WHOLE_BYTES_MAX,
     wrap::retry::settle,
 };
@@ -66,6 +66,7 @@ pub(super) struct Writing<'a> {
     pub(super) size_bytes: u64,
     pub(super) attributes: Attributes,
     pub(super) condition: &'a Condition,
+    pub(super) known: KnownCrc64,
 }
 
 impl CloudStore {
@@ -75,10 +76,10 @@ impl CloudStore {
         contents: Contents,
         condition: &Condition,
     ) -> Result<Stored, StoreError> {
-        let Contents { size_bytes, user_metadata, body } = contents;
+        let Contents { size_bytes, user_metadata, body, known } = contents;
         let attributes =
             metadata::to_attributes(self.shared.cloud, self.name(), key, &user_metadata)?;
-        let writing = Writing { key, size_bytes, attributes, condition };
+        let writing = Writing { key, size_bytes, attributes, condition, known };
         let body = Gatherer::new(body);
         if size_bytes <= WHOLE_BYTES_MAX {
             self.write_whole(writing, body).await
@@ -92,13 +93,19 @@ impl CloudStore {
         StoreError::unavailable(self.name(), "writing", key, what)
     }
 
-    pub(super) async fn sums(&self, pieces: Vec<Bytes>) -> (Sums, Vec<Bytes>) {
+    /// Checksums of pieces, of which one may be known. What the store says that it holds is compared
+    /// with them.
+    pub(super) async fn sums(
+        &self,
+        pieces: Vec<Bytes>,
+        known_crc64: Option<u64>,
+    ) -> (Sums, Vec<Bytes>) {
         let cloud = self.shared.cloud;
         match cloud {
             // As fast as memory.
-            Cloud::S3 | Cloud::Gcs => (Sums::of(cloud, &pieces), pieces),
+            Cloud::S3 | Cloud::Gcs => (Sums::of(cloud, &pieces, known_crc64), pieces),
             Cloud::Azure => {
-                let work = move || (Sums::of(cloud, &pieces), pieces);
+                let work = move || (Sums::of(cloud, &pieces, known_crc64), pieces);
                 tokio::task::spawn_blocking(work).await.expect("checksums do not panic")
             }
         }
@@ -113,7 +120,7 @@ impl CloudStore {
         let pieces = body.take(usize::try_from(size_bytes).unwrap_or(usize::MAX)).await?;
         // Only now: whoever holds memory must not wait for a body, which may wait for memory.
         let _memory = self.shared.memory.take(size_bytes).await;
-        let (sums, pieces) = self.sums(pieces).await;
+        let (sums, pieces) = self.sums(pieces, writing.known.of(0..size_bytes)).await;
         if sums.bytes as u64 != size_bytes || !body.has_ended().await? {
             return Err(self.wrong_size(key, size_bytes));
         }

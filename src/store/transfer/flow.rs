@@ -2,7 +2,8 @@
 
 use crate::store::{
     Body, Contents, ObjectMeta, StoreError,
-    proof::Crc64,
+    pool::Pieces,
+    proof::{Crc64, KnownCrc64},
     transfer::{
         Check, Destination, Landed, Means, Origin, Tell, all_but_late, compared, fail_all,
         part_bytes, write,
@@ -11,7 +12,7 @@ use crate::store::{
 };
 use bytes::Bytes;
 use futures_util::{
-    FutureExt, StreamExt, future,
+    FutureExt, StreamExt, TryStreamExt, future,
     stream::{self, BoxStream, FuturesUnordered},
 };
 use std::{
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 const PARTS_AHEAD: usize = 3;
 
 /// What gives a destination its parts, and what tells it that it is left behind.
-type Feed = (mpsc::Sender<Result<Bytes, StoreError>>, CancellationToken);
+type Feed = (mpsc::Sender<Result<Pieces, StoreError>>, CancellationToken);
 
 /// Copies an object part by part.
 pub(super) async fn flow(
@@ -47,11 +48,15 @@ pub(super) async fn flow(
     let (mut feeds, writes) = (Vec::new(), FuturesUnordered::new());
     // Known before any feed ends, and so before any write can have ended well.
     let (crc64, damage) = (Arc::new(OnceLock::new()), OnceLock::new());
+    let known = KnownCrc64::default();
     for (at, destination) in to.iter().enumerate() {
         let ((feed, parts), behind) = (mpsc::channel(1), CancellationToken::new());
         feeds.push(Some((feed, behind.clone())));
         let (size_bytes, user_metadata) = (origin.size_bytes, user_metadata.clone());
-        let contents = Contents { size_bytes, user_metadata, body: body_of_parts(parts) };
+        let contents = Contents {
+            known: known.clone(),
+            ..Contents::new(size_bytes, user_metadata, body_of_parts(parts))
+        };
         let crc64 = crc64.clone();
         let writing = async move {
             tokio::select! {
@@ -63,7 +68,7 @@ pub(super) async fn flow(
         };
         writes.push(writing.boxed());
     }
-    let feeding = feed_all(origin, &meta, means, feeds, check, (&crc64, &damage));
+    let feeding = feed_all(origin, &meta, means, feeds, check, (&known, &crc64, &damage));
     let writing = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
         let is_done = matches!(landed, Landed::Stored(_));
         let landed = match (landed, damage.get()) {
@@ -79,8 +84,10 @@ pub(super) async fn flow(
     }
 }
 
-fn body_of_parts(parts: mpsc::Receiver<Result<Bytes, StoreError>>) -> Body {
+fn body_of_parts(parts: mpsc::Receiver<Result<Pieces, StoreError>>) -> Body {
     stream::unfold(parts, |mut parts| async { parts.recv().await.map(|part| (part, parts)) })
+        .map_ok(|part| stream::iter(part.into_vec().into_iter().map(Ok)))
+        .try_flatten()
         .boxed()
 }
 
@@ -91,16 +98,18 @@ async fn feed_all(
     means: &Means,
     mut feeds: Vec<Option<Feed>>,
     mut check: Option<Box<dyn Check>>,
-    (crc64, damage): (&OnceLock<u64>, &OnceLock<String>),
+    (known, crc64, damage): (&KnownCrc64, &OnceLock<u64>, &OnceLock<String>),
 ) {
-    let (mut parts, mut sum, mut read) = (read_ahead(origin, meta, means), Crc64::new(), 0);
+    let (mut parts, mut sum, mut read) = (read_ahead(origin, meta, means), 0, 0);
     while let Some(part) = parts.next().await {
         match part {
             Ok(part) => {
-                sum.update(&part);
-                read += part.len() as u64;
+                let size_bytes = part.size_bytes();
+                known.note(read..read + size_bytes, part.crc64());
+                sum = Crc64::joined(sum, part.crc64(), size_bytes);
+                read += size_bytes;
                 if let Some(check) = &mut check {
-                    check.take(&part);
+                    part.iter().for_each(|piece| check.take(piece));
                     // Before the last part is given, otherwise the object would be whole somewhere.
                     if read == origin.size_bytes
                         && let Err(what) = check.verdict()
@@ -120,14 +129,14 @@ async fn feed_all(
         }
     }
     // Set once: there is one reader.
-    let _ = crc64.set(sum.finish());
+    let _ = crc64.set(sum);
 }
 
 /// Gives one part to all destinations that are still there.
 async fn give(
     feeds: &mut [Option<Feed>],
     means: &Means,
-    part: impl Fn() -> Result<Bytes, StoreError>,
+    part: impl Fn() -> Result<Pieces, StoreError>,
 ) {
     let (count, mut gone) = (feeds.len(), BTreeSet::new());
     let sends: FuturesUnordered<_> = feeds
@@ -159,23 +168,24 @@ fn read_ahead<'a>(
     origin: &'a Origin,
     meta: &'a ObjectMeta,
     means: &'a Means,
-) -> BoxStream<'a, Result<Bytes, StoreError>> {
+) -> BoxStream<'a, Result<Pieces, StoreError>> {
     let (size, part) = (origin.size_bytes, part_bytes(origin.size_bytes));
     let read = move |number: u64| async move {
         let range = number * part..size.min((number + 1) * part);
         let memory = means.memory.take(range.end - range.start).await;
-        let (now, bytes) = origin.store.get_range(&origin.key, range).await?;
+        let (now, pieces) = origin.store.get_pieces(&origin.key, range).await?;
         if now.etag != meta.etag || now.size_bytes != meta.size_bytes {
             return Err(StoreError::Changed(origin.key.clone()));
         }
-        Ok(Bytes::from_owner(HeldBytes { bytes, _memory: memory }))
+        let memory = Arc::new(memory);
+        Ok(pieces.map(|bytes| Bytes::from_owner(HeldBytes { bytes, _memory: memory.clone() })))
     };
     stream::iter(0..size.div_ceil(part)).map(read).buffered(PARTS_AHEAD).boxed()
 }
 
 struct HeldBytes {
     bytes: Bytes,
-    _memory: Held,
+    _memory: Arc<Held>,
 }
 
 impl AsRef<[u8]> for HeldBytes {

@@ -17,17 +17,15 @@ use crate::{
     store::{
         BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
         key::Key,
-        pool::gather,
-        proof::Crc64,
+        pool::{Pieces, gather_pieces},
         wrap::limit::{Held, Memory},
     },
     sys::clock::Clock,
 };
-use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream, StreamExt,
     future::{self, BoxFuture},
-    stream::FuturesUnordered,
+    stream::{self, FuturesUnordered},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -116,9 +114,8 @@ pub type Tell<'a> = &'a mut (dyn FnMut(usize, Landed) + Send);
 #[derive(Debug)]
 pub struct Whole {
     /// The contents.
-    pub bytes: Bytes,
+    pub pieces: Pieces,
     user_metadata: UserMetadata,
-    crc64: u64,
     _memory: Held,
 }
 
@@ -139,7 +136,7 @@ pub async fn transfer(
     };
     if let Some(check) = &mut check {
         check.about(&whole.user_metadata);
-        check.take(&whole.bytes);
+        whole.pieces.iter().for_each(|piece| check.take(piece));
         if let Err(what) = check.verdict() {
             return (0..to.len()).for_each(|at| tell(at, Landed::Damaged(what.clone())));
         }
@@ -164,14 +161,11 @@ pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreEr
     if object.meta.size_bytes != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
-    let bytes = gather(object.body, usize::try_from(*size_bytes).unwrap_or(usize::MAX)).await?;
-    if bytes.len() as u64 != *size_bytes {
+    let pieces = gather_pieces(object.body, *size_bytes).await?;
+    if pieces.size_bytes() != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
-    let mut sum = Crc64::new();
-    sum.update(&bytes);
-    let (user_metadata, crc64) = (object.user_metadata, sum.finish());
-    Ok(Whole { bytes, user_metadata, crc64, _memory: memory })
+    Ok(Whole { pieces, user_metadata: object.user_metadata, _memory: memory })
 }
 
 /// Writes an object that is in memory to every destination.
@@ -180,10 +174,13 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
         .iter()
         .enumerate()
         .map(|(at, destination)| async move {
-            let user_metadata = whole.user_metadata.clone();
-            let contents = Contents { user_metadata, ..Contents::of(whole.bytes.clone()) };
+            let (size_bytes, crc64) = (whole.pieces.size_bytes(), whole.pieces.crc64());
+            let pieces = whole.pieces.clone().into_vec();
+            let body = stream::iter(pieces.into_iter().map(Ok)).boxed();
+            let contents = Contents::new(size_bytes, whole.user_metadata.clone(), body);
+            contents.known.note(0..size_bytes, crc64);
             let written = write(destination.clone(), contents).await;
-            (at, compared(written, destination, Some(whole.crc64)).await)
+            (at, compared(written, destination, Some(crc64)).await)
         })
         .collect();
     let left = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {

@@ -3,7 +3,7 @@
 use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
-        key::Key,
+        key::Key, pool::Pieces,
     },
     sys::clock::Clock,
 };
@@ -127,6 +127,16 @@ impl BlobStore for MeteredStore {
     ) -> Result<(ObjectMeta, Bytes), StoreError> {
         let read = self.timed(Operation::GetRange, self.inner.get_range(key, range)).await?;
         self.meter.moved(self.name(), Operation::GetRange, read.1.len() as u64);
+        Ok(read)
+    }
+
+    async fn get_pieces(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Pieces), StoreError> {
+        let read = self.timed(Operation::GetRange, self.inner.get_pieces(key, range)).await?;
+        self.meter.moved(self.name(), Operation::GetRange, read.1.size_bytes());
         Ok(read)
     }
 

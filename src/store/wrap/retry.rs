@@ -8,6 +8,7 @@ use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
         key::Key,
+        pool::Pieces,
         proof::{Crc64, Proof, holds},
     },
     sys::clock::Clock,
@@ -191,15 +192,16 @@ impl RetryingStore {
         contents: Contents,
         condition: &Condition,
     ) -> Result<Stored, StoreError> {
-        let Contents { size_bytes, user_metadata, body } = contents;
+        let Contents { size_bytes, user_metadata, body, .. } = contents;
         let pieces: Vec<Bytes> = body.try_collect().await?;
         let mut sum = Crc64::new();
         pieces.iter().for_each(|piece| sum.update(piece));
+        let pieces_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
         let write = |failures| {
             let pieces: Vec<_> = pieces.iter().cloned().map(Ok).collect();
             let (user_metadata, crc64) = (user_metadata.clone(), sum.finish());
-            let contents =
-                Contents { size_bytes, user_metadata, body: stream::iter(pieces).boxed() };
+            let contents = Contents::new(size_bytes, user_metadata, stream::iter(pieces).boxed());
+            contents.known.note(0..pieces_bytes, crc64);
             async move {
                 let written = self.inner.write(key, contents, condition).await;
                 let look = || holds(self, key, size_bytes, crc64);
@@ -294,6 +296,14 @@ impl BlobStore for RetryingStore {
         range: Range<u64>,
     ) -> Result<(ObjectMeta, Bytes), StoreError> {
         self.policy.run(&*self.clock, |_| self.inner.get_range(key, range.clone())).await
+    }
+
+    async fn get_pieces(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+    ) -> Result<(ObjectMeta, Pieces), StoreError> {
+        self.policy.run(&*self.clock, |_| self.inner.get_pieces(key, range.clone())).await
     }
 
     async fn write(
