@@ -176,7 +176,7 @@ fn estimated(
     problems: &mut Vec<String>,
 ) -> RestoreRange {
     let unread = evidence.runs.get(&listed.label).filter(|run| !run.is_read());
-    let sealed = unread.and_then(|run| run.run.stored(0)).and_then(|(_, first)| first.key_id);
+    let sealed = unread.and_then(|run| run.lacks_key());
     let Some(key_id) = sealed.or_else(|| listed.lacks_key.clone()) else { return range };
     problems.push(format!(
         "what backup {} covers is an estimate: it is encrypted for the key `{key_id}`, whose private \

@@ -33,6 +33,8 @@ pub(super) struct KnownIndex {
     metadata: Arc<BackupMetadata>,
     /// Everything that the base backup needs; `None` without the key that would tell.
     needed: Option<Arc<[Needed]>>,
+    /// Name of the key that is needed and not configured.
+    lacks_key: Option<String>,
 }
 
 impl KnownIndex {
@@ -105,8 +107,8 @@ impl SmallFiles {
             BackupFormat::Raw | BackupFormat::WholeTar => true,
             BackupFormat::Chunks | BackupFormat::Delta => false,
         };
-        let readable = metadata.coding.key_id.as_ref().is_none_or(|key_id| self.keys.has(key_id));
-        let needed = match (one_file, readable) {
+        let lacks_key = metadata.coding.key_id.clone().filter(|key_id| !self.keys.has(key_id));
+        let needed = match (one_file, lacks_key.is_none()) {
             (true, _) => Some(Vec::new()),
             (false, false) => None,
             (false, true) => match read_all(&*self.store, &full, SMALL_FILE_BYTES_MAX).await {
@@ -130,7 +132,7 @@ impl SmallFiles {
             },
         };
         let (metadata, needed) = (Arc::new(metadata), needed.map(Into::into));
-        Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed }))
+        Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed, lacks_key }))
     }
 
     /// What a base backup of the site needs.
@@ -206,6 +208,6 @@ fn listed(known: &KnownIndex) -> Option<ListedBackup> {
         size_bytes: metadata.total_plain_bytes.unwrap_or(0),
         stored_bytes: metadata.total_stored_bytes.unwrap_or(0),
         references: Vec::new(),
-        lacks_key: metadata.coding.key_id.clone().filter(|_| known.needed.is_none()),
+        lacks_key: known.lacks_key.clone(),
     })
 }
