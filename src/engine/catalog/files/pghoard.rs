@@ -62,7 +62,7 @@ impl SmallFiles {
                     // Not kept: its metadata may still be on their way.
                     Err(what) => {
                         self.indexes.remove(key);
-                        look.problems.push(format!("{key} is no base backup: {what}"));
+                        look.problems.push(format!("base backup {key} cannot be used: {what}"));
                     }
                 }
             }
