@@ -282,3 +282,22 @@ fn a_key_that_does_not_fit_is_told_and_nothing_is_offered() {
     let refused = block(recover::plan(&reader, &observed, at, Utc::now())).unwrap_err();
     assert!(matches!(refused, RecoverError::Violation(_)), "{refused}");
 }
+
+#[test]
+fn a_damaged_object_of_the_right_size_ends_what_it_carried() {
+    let site = Site::new();
+    let mut reader = reader(&site, site.keys());
+    let offered = |reader: &mut Reader| {
+        let backups = observe(reader).catalog.backups;
+        let whole = backups.into_iter().filter(|backup| backup.range.is_some());
+        whole.map(|backup| backup.name).collect::<Vec<_>>()
+    };
+    let all = offered(&mut reader);
+    for key in [chunk(), index()] {
+        reader.heed(BTreeSet::from([key.clone()]));
+        let left = offered(&mut reader);
+        assert!(left.len() + 1 == all.len() && !left.contains(&CHUNKS.to_owned()), "{key}");
+        reader.heed(BTreeSet::new());
+        assert_eq!(offered(&mut reader), all, "{key}");
+    }
+}

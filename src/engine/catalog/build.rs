@@ -100,7 +100,9 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
         Some(Err(problem)) => return vec![problem.clone()],
         None => return vec![format!("the manifest of {label} is missing")],
     };
-    let faults = faults(evidence, needs);
+    let said_by = needs.said_by.iter().filter(|key| evidence.damaged.contains(*key));
+    let mut faults: Vec<String> = said_by.map(|key| format!("{key} is damaged")).collect();
+    faults.extend(objects_at_fault(evidence, needs));
     let mut named: Vec<String> = faults.iter().take(MISSING_NAMED_MAX).cloned().collect();
     if faults.len() > MISSING_NAMED_MAX {
         named.push(format!("and {} more", faults.len() - MISSING_NAMED_MAX));
@@ -109,7 +111,7 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
 }
 
 /// Every needed object that a listing lacks or has with a wrong size, or that is damaged.
-fn faults(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
+fn objects_at_fault(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
     let expected = needs.objects.iter();
     expected
         .filter_map(|(key, size)| match evidence.repository.get(key) {

@@ -137,7 +137,8 @@ impl SmallFiles {
 
     /// What a base backup of the site needs.
     pub(super) fn needs_of_site(&self, repository: &Repository, label: &str) -> Option<NeedsOrWhy> {
-        let known = self.indexes.values().find(|known| known.backup == label)?;
+        let (key, known) = self.indexes.iter().find(|(_, known)| known.backup == label)?;
+        let said_by = Some(key.clone());
         let log =
             Some(LogPlace { archive: LOG.to_owned(), start: known.metadata.start_segment.clone() });
         if let Some(needed) = &known.needed {
@@ -147,7 +148,7 @@ impl SmallFiles {
                 (object.key.clone(), size)
             };
             let objects = needed.iter().map(expected).collect();
-            return Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })));
+            return Some(Ok(Arc::new(Needs { objects, log, said_by, ..Needs::default() })));
         }
         // Without the key, the listing alone tells.
         let mut listing = Listing::new();
@@ -164,7 +165,7 @@ impl SmallFiles {
             Completeness::Complete | Completeness::NeedsKey => {
                 let exactly = |(key, size)| (key, ExpectedSize::Exactly(size));
                 let objects: BTreeMap<_, _> = listing.into_iter().map(exactly).collect();
-                Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })))
+                Some(Ok(Arc::new(Needs { objects, log, said_by, ..Needs::default() })))
             }
         }
     }
