@@ -43,6 +43,8 @@ pub struct Needs {
     pub sums: BTreeMap<String, Arc<[PartSum]>>,
     /// The log that makes the backup consistent.
     pub log: Option<LogPlace>,
+    /// Key of the object that said all this. It was read, which says nothing of it as it is now.
+    pub said_by: Option<String>,
 }
 
 impl Needs {

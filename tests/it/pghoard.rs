@@ -1,6 +1,6 @@
 //! A site of PGHoard: replicated while it arrives, then forked from with the primary gone.
 
-use crate::support::{engine::World, pause, postgres_bin, run};
+use crate::support::{engine::World, pause, postgres_bin, run, wait_for};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -114,4 +114,60 @@ fn a_site_that_arrives_in_any_order_is_copied_and_forked_from_with_the_primary_g
     assert_eq!(ledger(&uri).0, truth["final_state"]["row_count"].as_u64().unwrap());
     let log = world.log();
     assert!(keys.lines().all(|line| !log.contains(line)), "a key is in the log");
+}
+
+#[test]
+fn a_key_that_is_missing_or_wrong_is_told_before_anything_is_made() {
+    let fixture = Fixture::new();
+    let truth = fixture.truth();
+    let end = truth["windows"]["spans"][0][1].as_str().unwrap();
+    let mut world = World::empty();
+    let right = fs::read_to_string(fixture.dir.path().join("keys/k1.pem")).unwrap();
+    world.site(&right);
+    for file in fixture.arrivals() {
+        fixture.arrive(&world, &file);
+    }
+    let status = |world: &World| world.btar(&["status", "--url", &world.url]).1;
+    let wait_told = |world: &World, text: &str| {
+        wait_for(text, Duration::from_secs(60), || status(world).contains(text).then_some(()));
+    };
+    let not_made = |world: &World| {
+        assert_eq!(world.call("GET", "/v1/project/demo/service/never", None).status, 404);
+        assert!(!world.place.path().join("engine/forks").exists(), "something was made");
+    };
+
+    world.key_id("another");
+    world.start();
+    world.enable();
+    wait_told(&world, "2026-11-23_09-01_1 covers is an estimate");
+    let answer = world.fork("never", None);
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    let text = answer.body.to_string();
+    assert!(text.contains("`k1`") && text.contains("not configured"), "{text}");
+    not_made(&world);
+    world.kill();
+
+    let wrong = run(Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]));
+    world.key_id("k1");
+    world.site(&wrong);
+    world.start();
+    wait_told(&world, "not for the private key that was given as `k1`");
+    let answer = world.fork("never", Some(end));
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    not_made(&world);
+    world.kill();
+
+    world.site(&right);
+    world.start();
+    world.wait_covered(end);
+    wait_for("the right key to help", Duration::from_secs(60), || {
+        (!status(&world).contains("k1")).then_some(())
+    });
+    assert_eq!(world.fork("latest", None).status, 200);
+    let uri = world.wait_running("latest");
+    assert_eq!(ledger(&uri).0, truth["final_state"]["row_count"].as_u64().unwrap());
+    let log = world.log();
+    let secret = |line: &&str| !line.contains("PRIVATE KEY");
+    let keys = [right, wrong].concat();
+    assert!(keys.lines().filter(secret).all(|line| !log.contains(line)), "a key is in the log");
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod site;
 
 mod broken;
+mod copies;
 mod listing;
 mod made;
 mod oracle;

@@ -17,13 +17,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-fn reader(site: &Site, keys: Keys) -> Reader {
+pub(crate) fn reader(site: &Site, keys: Keys) -> Reader {
     let place = BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(SITE).unwrap() };
     Reader::new(Arc::new(site.store()), place, String::new(), Arc::new(NoMemory))
         .with_keys(Arc::new(keys))
 }
 
-fn observe(reader: &mut Reader) -> Observed {
+pub(crate) fn observe(reader: &mut Reader) -> Observed {
     block(reader.observe(Extent::Everything)).unwrap()
 }
 

@@ -21,6 +21,7 @@ use crate::{
         fork_jobs,
         state::forks::StoredFork,
     },
+    layout::BackupFormat,
 };
 use rand::{Rng, distr::Alphanumeric};
 use serde_json::Value;
@@ -49,11 +50,9 @@ impl App {
         let store = self.stores.get(&region).cloned().ok_or_else(|| without_store(&region))?;
         let recovery = self.recovery(&source.id, &region, target).await?;
         let fork = self.new_fork(id, source, backup, region, &create, recovery)?;
-        let mut reserve = self.settings.forks.disk_reserve_bytes;
-        if store.local_root().is_none() {
-            // The objects are brought here first; compressed or not, they are no larger than this.
-            reserve = reserve.saturating_add(fork.recovery.restored_bytes);
-        }
+        let reserve = self.settings.forks.disk_reserve_bytes;
+        let brought = brought_bytes(&fork, store.local_root().is_some());
+        let reserve = reserve.saturating_add(brought);
         runner::preflight(&fork_jobs::site(&fork), &fork.recovery, reserve)
             .map_err(|error| AppError::refused("fork_not_possible", chain(&error)))?;
         let name = fork.id.service.to_string();
@@ -211,6 +210,19 @@ impl App {
         }
         self.forks.delete(&id).await?;
         Ok(())
+    }
+}
+
+/// What is brought to this machine besides the fork itself, in bytes; rather too much than too little.
+fn brought_bytes(fork: &StoredFork, is_local: bool) -> u64 {
+    match fork.place.format {
+        BackupFormat::PgBackRest { .. } if is_local => 0,
+        // The objects of the base backup; compressed or not, they are no larger than this.
+        BackupFormat::PgBackRest { .. } => fork.recovery.restored_bytes,
+        // The log, packed anew: lightly, where it may have been packed tightly.
+        BackupFormat::PgHoard => {
+            fork.recovery.log.iter().map(|object| object.size_bytes).sum::<u64>().saturating_mul(2)
+        }
     }
 }
 

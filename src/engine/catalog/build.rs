@@ -100,7 +100,9 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
         Some(Err(problem)) => return vec![problem.clone()],
         None => return vec![format!("the manifest of {label} is missing")],
     };
-    let faults = faults(evidence, needs);
+    let said_by = needs.said_by.iter().filter(|key| evidence.damaged.contains(*key));
+    let mut faults: Vec<String> = said_by.map(|key| format!("{key} is damaged")).collect();
+    faults.extend(objects_at_fault(evidence, needs));
     let mut named: Vec<String> = faults.iter().take(MISSING_NAMED_MAX).cloned().collect();
     if faults.len() > MISSING_NAMED_MAX {
         named.push(format!("and {} more", faults.len() - MISSING_NAMED_MAX));
@@ -109,7 +111,7 @@ fn missing_objects(evidence: &Evidence<'_>, label: &str) -> Vec<String> {
 }
 
 /// Every needed object that a listing lacks or has with a wrong size, or that is damaged.
-fn faults(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
+fn objects_at_fault(evidence: &Evidence<'_>, needs: &Needs) -> Vec<String> {
     let expected = needs.objects.iter();
     expected
         .filter_map(|(key, size)| match evidence.repository.get(key) {
@@ -176,7 +178,7 @@ fn estimated(
     problems: &mut Vec<String>,
 ) -> RestoreRange {
     let unread = evidence.runs.get(&listed.label).filter(|run| !run.is_read());
-    let sealed = unread.and_then(|run| run.run.stored(0)).and_then(|(_, first)| first.key_id);
+    let sealed = unread.and_then(|run| run.lacks_key());
     let Some(key_id) = sealed.or_else(|| listed.lacks_key.clone()) else { return range };
     problems.push(format!(
         "what backup {} covers is an estimate: it is encrypted for the key `{key_id}`, whose private \

@@ -124,6 +124,12 @@ impl IndexedRun {
         self.is_read
     }
 
+    /// Name of the key for the lack of which it was not read.
+    #[must_use]
+    pub fn lacks_key(&self) -> Option<String> {
+        self.run.stored(0).filter(|_| !self.is_read).and_then(|(_, first)| first.key_id)
+    }
+
     /// The position from which on `backup` is consistent; `None` when the log does not reach it.
     #[must_use]
     pub fn consistent_at(&self, backup: &ListedBackup) -> Option<Lsn> {

@@ -27,6 +27,17 @@ pub enum RecoverError {
     /// The store cannot be read.
     #[error("the copy cannot be read")]
     Store(#[from] StoreError),
+    /// The base backup or its log is encrypted, and the key is not there.
+    #[error(
+        "backup {backup} is encrypted for the key `{key_id}`, whose private key is not configured; \
+         add it to the engine's configuration as a [[private_key]] with id = \"{key_id}\""
+    )]
+    NoKey {
+        /// The base backup.
+        backup: String,
+        /// Name of the key.
+        key_id: String,
+    },
     /// The log was fine a moment ago.
     #[error("the copy has changed while the recovery was worked out: {0}")]
     Changed(String),
@@ -50,7 +61,12 @@ pub async fn plan(
 ) -> Result<RecoveryPlan, RecoverError> {
     match target {
         RecoveryTarget::LatestTransaction => {
-            let newest = candidates(observed, |_| true).into_iter().max_by_key(|(listed, run)| {
+            let all = candidates(observed, |_| true);
+            if let Some((listed, run)) = all.last() {
+                // An older one that can be read would not lead to the latest transaction.
+                readable(listed, run)?;
+            }
+            let newest = all.into_iter().max_by_key(|(listed, run)| {
                 (run.run.timeline, run.sum().end(), listed.finished_at)
             });
             let Some((listed, run)) = newest else {
@@ -72,14 +88,27 @@ pub async fn plan(
             });
             // The newest base backup needs the least log; an older one serves when the clock of the
             // database was set back, so that the moment's place lies before the newer one's end.
+            let mut why = RecoverError::ClockJump(time);
             for (listed, run) in covering.into_iter().rev() {
+                if let Err(lacks_key) = readable(listed, run) {
+                    why = lacks_key;
+                    continue;
+                }
                 let (length, stop, last) = stop_at(reader, listed, run, time).await?;
                 if stop.replayed_to >= listed.lsn_stop {
                     return assemble(reader, observed, (listed, run), length, stop, last);
                 }
             }
-            Err(RecoverError::ClockJump(time))
+            Err(why)
         }
+    }
+}
+
+/// Refuses what could only fail later: a base backup or a log for which there is no key.
+fn readable(listed: &ListedBackup, indexed: &IndexedRun) -> Result<(), RecoverError> {
+    match indexed.lacks_key().or_else(|| listed.lacks_key.clone()) {
+        None => Ok(()),
+        Some(key_id) => Err(RecoverError::NoKey { backup: listed.label.clone(), key_id }),
     }
 }
 

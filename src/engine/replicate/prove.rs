@@ -71,6 +71,7 @@ impl Check for InfoFile {
 /// What the user metadata of an object of PGHoard say of it.
 #[derive(Default)]
 struct Declared {
+    is_described: bool,
     sha256: Option<String>,
     size_bytes: Option<u64>,
     hasher: Sha256,
@@ -79,6 +80,7 @@ struct Declared {
 
 impl Check for Declared {
     fn about(&mut self, user_metadata: &UserMetadata) {
+        self.is_described = !user_metadata.is_empty();
         if let Ok(coding) = Coding::of(user_metadata) {
             (self.sha256, self.size_bytes) = (coding.stored_sha256, coding.stored_bytes);
         }
@@ -92,6 +94,11 @@ impl Check for Declared {
     }
 
     fn verdict(&mut self) -> Result<(), String> {
+        if !self.is_described {
+            // A directory shows an object before the file with its metadata. Copied now, it would
+            // never be readable: its size would be right.
+            return Err("it has no user metadata yet, without which nobody can read it".to_owned());
+        }
         if let Some(size) = self.size_bytes.filter(|size| *size != self.read) {
             return Err(format!("it has {} bytes, its metadata say {size}", self.read));
         }
@@ -118,6 +125,23 @@ mod tests {
             (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
             (found, _) => panic!("{found:?}, expected {expected:?}"),
         }
+    }
+
+    #[test]
+    fn an_object_of_pghoard_is_what_its_metadata_say() {
+        let verdict = |pairs: &[(&str, &str)]| {
+            let mut check = check_of(&Proof::Declared).unwrap();
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            check.about(&pairs.collect());
+            check.take(b"abc");
+            check.verdict().err().unwrap_or_default()
+        };
+        let sum = hex::lower(&Sha256::digest(b"abc"));
+        assert_eq!(verdict(&[("Content-Length", "3"), ("_hash", &sum)]), "");
+        assert_eq!(verdict(&[("original-file-size", "9")]), "");
+        assert!(verdict(&[("Content-Length", "4")]).contains("3 bytes, its metadata say 4"));
+        assert!(verdict(&[("_hash", "00")]).contains("its metadata say 00"));
+        assert!(verdict(&[]).contains("no user metadata yet"));
     }
 
     #[test]

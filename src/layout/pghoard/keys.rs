@@ -135,6 +135,12 @@ pub fn backup_of_index(name: &str) -> Option<&str> {
     is_backup_id(id).then_some(id)
 }
 
+/// Whether an index object's key is that of a base backup in one file, which needs no other object.
+#[must_use]
+pub fn is_whole_backup(key: &str) -> bool {
+    matches!(role(key), Role::Index { .. }) && !key.ends_with(ENDING)
+}
+
 /// Prefix below which the chunks of a base backup lie.
 #[must_use]
 pub fn chunks_of(backup: &str) -> String {

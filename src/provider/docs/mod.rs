@@ -63,6 +63,7 @@ const GUIDES: &str = "## Guides
 - [Drift detection in a pipeline](guides/drift-detection.md)
 - [Restore drills](guides/restore-drills.md)
 - [Stores of the engine](guides/stores.md)
+- [Backups of PGHoard](guides/pghoard.md)
 ";
 
 const VOLATILE: &str = "~> What this reads may change at any time. In an output of the root module such \

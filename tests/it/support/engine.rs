@@ -49,6 +49,8 @@ pub(crate) struct World {
     bucket: Option<Bucket>,
     /// The backups are a site of PGHoard.
     site: bool,
+    /// The name that the configuration gives its key.
+    key_id: &'static str,
     engine: Option<Child>,
     binary: PathBuf,
 }
@@ -99,6 +101,7 @@ impl World {
             scrub: "",
             bucket: None,
             site: false,
+            key_id: "k1",
             engine: None,
             binary,
             place,
@@ -129,6 +132,11 @@ impl World {
         fs::write(self.key_file(), pem).unwrap();
         give(&self.key_file());
         pem.to_owned()
+    }
+
+    /// The configuration has the key under this name.
+    pub(crate) fn key_id(&mut self, id: &'static str) {
+        self.key_id = id;
     }
 
     fn key_file(&self) -> PathBuf {
@@ -210,8 +218,8 @@ impl World {
         let services = SERVICES.replace("#retention", self.retention);
         let services = if self.site {
             let site = "backup = { format = \"pghoard\", path = \"orders\" }";
-            let key =
-                format!("[[private_key]]\nid = \"k1\"\nfile = \"{}\"\n", self.key_file().display());
+            let (id, file) = (self.key_id, self.key_file());
+            let key = format!("[[private_key]]\nid = \"{id}\"\nfile = \"{}\"\n", file.display());
             key + &services.replace(PGBACKREST, site)
         } else {
             services

@@ -170,6 +170,7 @@ impl SmallFiles {
     pub fn distrust(&mut self, key: &str) {
         self.needs.remove(key);
         self.histories.remove(key);
+        self.indexes.remove(key);
     }
 
     /// The ways to all timelines of an archive.

@@ -33,6 +33,8 @@ pub(super) struct KnownIndex {
     metadata: Arc<BackupMetadata>,
     /// Everything that the base backup needs; `None` without the key that would tell.
     needed: Option<Arc<[Needed]>>,
+    /// Name of the key that is needed and not configured.
+    lacks_key: Option<String>,
 }
 
 impl KnownIndex {
@@ -60,7 +62,7 @@ impl SmallFiles {
                     // Not kept: its metadata may still be on their way.
                     Err(what) => {
                         self.indexes.remove(key);
-                        look.problems.push(format!("{key} is no base backup: {what}"));
+                        look.problems.push(format!("base backup {key} cannot be used: {what}"));
                     }
                 }
             }
@@ -105,8 +107,8 @@ impl SmallFiles {
             BackupFormat::Raw | BackupFormat::WholeTar => true,
             BackupFormat::Chunks | BackupFormat::Delta => false,
         };
-        let readable = metadata.coding.key_id.as_ref().is_none_or(|key_id| self.keys.has(key_id));
-        let needed = match (one_file, readable) {
+        let lacks_key = metadata.coding.key_id.clone().filter(|key_id| !self.keys.has(key_id));
+        let needed = match (one_file, lacks_key.is_none()) {
             (true, _) => Some(Vec::new()),
             (false, false) => None,
             (false, true) => match read_all(&*self.store, &full, SMALL_FILE_BYTES_MAX).await {
@@ -130,12 +132,13 @@ impl SmallFiles {
             },
         };
         let (metadata, needed) = (Arc::new(metadata), needed.map(Into::into));
-        Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed }))
+        Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed, lacks_key }))
     }
 
     /// What a base backup of the site needs.
     pub(super) fn needs_of_site(&self, repository: &Repository, label: &str) -> Option<NeedsOrWhy> {
-        let known = self.indexes.values().find(|known| known.backup == label)?;
+        let (key, known) = self.indexes.iter().find(|(_, known)| known.backup == label)?;
+        let said_by = Some(key.clone());
         let log =
             Some(LogPlace { archive: LOG.to_owned(), start: known.metadata.start_segment.clone() });
         if let Some(needed) = &known.needed {
@@ -145,7 +148,7 @@ impl SmallFiles {
                 (object.key.clone(), size)
             };
             let objects = needed.iter().map(expected).collect();
-            return Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })));
+            return Some(Ok(Arc::new(Needs { objects, log, said_by, ..Needs::default() })));
         }
         // Without the key, the listing alone tells.
         let mut listing = Listing::new();
@@ -162,7 +165,7 @@ impl SmallFiles {
             Completeness::Complete | Completeness::NeedsKey => {
                 let exactly = |(key, size)| (key, ExpectedSize::Exactly(size));
                 let objects: BTreeMap<_, _> = listing.into_iter().map(exactly).collect();
-                Some(Ok(Arc::new(Needs { objects, log, ..Needs::default() })))
+                Some(Ok(Arc::new(Needs { objects, log, said_by, ..Needs::default() })))
             }
         }
     }
@@ -206,6 +209,6 @@ fn listed(known: &KnownIndex) -> Option<ListedBackup> {
         size_bytes: metadata.total_plain_bytes.unwrap_or(0),
         stored_bytes: metadata.total_stored_bytes.unwrap_or(0),
         references: Vec::new(),
-        lacks_key: metadata.coding.key_id.clone().filter(|_| known.needed.is_none()),
+        lacks_key: known.lacks_key.clone(),
     })
 }

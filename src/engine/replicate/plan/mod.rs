@@ -9,6 +9,7 @@ use crate::{
         catalog::{
             archive::Archive,
             observe::Look,
+            repository::Repository,
             segment::{Found, Packed, Place},
         },
         replicate::needed_log::NeededLog,
@@ -127,9 +128,16 @@ fn segments(source: &Look, target: &Look, damaged: &BTreeSet<String>) -> Vec<Ste
     for (name, log) in &source.repository.archives {
         let there = target.repository.archives.get(name).map(|there| &**there);
         let mut add = |place: Place, segment: &Packed| {
-            if needed.has(name, place)
-                && let Some((key, step)) = segment_step(log, there, place, segment, damaged)
-            {
+            if !needed.has(name, place) {
+                return;
+            }
+            let step = match log.naming() {
+                Naming::WithSha1 => segment_step(log, there, place, segment, damaged),
+                Naming::Plain => {
+                    plain_segment_step(log, &target.repository, there, (place, segment), damaged)
+                }
+            };
+            if let Some((key, step)) = step {
                 steps.insert((name, place, key), step);
             }
         };
@@ -161,11 +169,32 @@ fn segment_step(
     if !differs && !damaged.contains(&key) {
         return None;
     }
-    let proof = match log.naming() {
-        Naming::WithSha1 => Proof::Sha1 { sha1: segment.sha1(), codec: segment.codec() },
-        Naming::Plain => Proof::Declared,
-    };
+    let proof = Proof::Sha1 { sha1: segment.sha1(), codec: segment.codec() };
     let step = step(&key, &segment.found(), proof, there.is_some());
+    Some((key, step))
+}
+
+/// The same where names do not tell contents. A segment that is there stays unless it is known to be
+/// wrong: the same one may have been uploaded again with other bytes, and which of two different ones
+/// is the right one is not ours to say.
+fn plain_segment_step(
+    log: &Archive,
+    target: &Repository,
+    there: Option<&Archive>,
+    (place, segment): (Place, &Packed),
+    damaged: &BTreeSet<String>,
+) -> Option<(String, Step)> {
+    let is_there = there.is_some_and(|there| there.at(place).is_some());
+    if is_there && damaged.is_empty() {
+        return None;
+    }
+    let key = log.key(place, segment);
+    if is_there && !damaged.contains(&key) {
+        return None;
+    }
+    // An object without the metadata that make it a segment is in the way.
+    let replaces = is_there || target.contains(&key);
+    let step = step(&key, &segment.found(), Proof::Declared, replaces);
     Some((key, step))
 }
 
