@@ -287,7 +287,12 @@ impl Run {
     }
 
     async fn run(mut self) -> Findings {
-        let dir = tempfile::tempdir().unwrap();
+        // Nothing here outlives the process: a disk would only be waited for.
+        let memory = Path::new("/dev/shm");
+        let dir = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory).unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
         for _ in 0..self.chance.random_range(1..5) {
             let engine = self.start(dir.path(), true);
             let passes = self.chance.random_range(5..25);
