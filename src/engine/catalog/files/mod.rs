@@ -161,7 +161,15 @@ impl SmallFiles {
             return Ok(Some(known.clone()));
         }
         let Some(bytes) = self.fetch(&key).await? else { return Ok(None) };
-        let read = manifest::needs(stanza, label, &bytes).map(Arc::new).map_err(|e| e.to_string());
+        let mut read = manifest::needs(stanza, label, &bytes);
+        if read.is_err() {
+            // It may have been read wrong, which must not be remembered.
+            let Some(again) = self.fetch(&key).await? else { return Ok(None) };
+            if again != bytes {
+                read = manifest::needs(stanza, label, &again);
+            }
+        }
+        let read = read.map(Arc::new).map_err(|error| error.to_string());
         self.needs.insert(key, (now, read.clone()));
         Ok(Some(read))
     }

@@ -125,7 +125,10 @@ impl Planner<'_> {
             }
         }
         for backup in &self.source.backups {
-            self.files(backup, &expected, &mut files);
+            // Without its manifest nothing proves what is read.
+            if matches!(self.source.needs.get(&backup.label), Some(Ok(_))) {
+                self.files(backup, &expected, &mut files);
+            }
         }
         // Parents sort before the backups that refer to them: their label is the prefix.
         let files = Stage { name: "files", steps: files.into_values().collect() };
