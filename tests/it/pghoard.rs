@@ -95,8 +95,7 @@ fn a_site_that_arrives_in_any_order_is_copied_and_forked_from_with_the_primary_g
         let answer = world.fork("never", target["time"].as_str());
         assert_eq!(answer.status, 400, "{}: {}", target["name"], answer.body);
     }
-    // Each of them was tried; every third one is enough to see that the pieces fit.
-    for (at, target) in restored.iter().enumerate().step_by(3) {
+    for (at, target) in restored.iter().enumerate() {
         let (name, fork) = (target["name"].as_str().unwrap(), format!("fork-{at}"));
         let answer = world.fork(&fork, target["time"].as_str());
         assert_eq!(answer.status, 200, "{name}: {}", answer.body);
