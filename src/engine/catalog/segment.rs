@@ -169,17 +169,10 @@ impl Packed {
     /// A segment; `None` when it can be none: larger than a tebibyte, or with a sum that is no SHA-1.
     #[must_use]
     pub fn new(place: Place, sha1: &str, codec: Codec, found: &Found) -> Option<Self> {
-        let mut sum = [0; 20];
-        if sha1.len() != 40 || !sha1.is_ascii() {
-            return None;
-        }
-        for (at, byte) in sum.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&sha1[2 * at..2 * at + 2], 16).ok()?;
-        }
         let size_high = u8::try_from(found.size_bytes >> 32).ok()?;
         let millis = u64::try_from(found.modified_at.timestamp_millis()).unwrap_or(0);
         Some(Self {
-            sha1: sum,
+            sha1: hex::bytes(sha1)?,
             version: [upper(found.version), lower(found.version)],
             modified_seconds: u32::try_from(millis / 1000).unwrap_or(u32::MAX),
             modified_millis: u16::try_from(millis % 1000).unwrap_or(0),
