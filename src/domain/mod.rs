@@ -15,6 +15,7 @@
 //! - **fork**: a new service that is restored from a service's backups.
 //! - **violation**: a broken rule, with a stable code and the remedy.
 
+pub mod binlog;
 pub mod cloud;
 pub mod fork;
 pub mod hex;
