@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine/catalog/learned.rs", &["engine::catalog", "layout", "wal", "domain"]),
     ("engine/catalog/runs.rs", &["engine::catalog", "layout", "wal", "domain", "store::key"]),
     (
-        "engine/replicate/plan.rs",
+        "engine/replicate/plan",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
     (
@@ -39,7 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
     (
-        "engine/replicate/prune.rs",
+        "engine/replicate/prune",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
     ("engine/replicate/guard.rs", &[]),
@@ -84,8 +84,8 @@ const PURE: &[&str] = &[
     "catalog/runs.rs",
     "replicate/guard.rs",
     "replicate/needed_log.rs",
-    "replicate/plan.rs",
-    "replicate/prune.rs",
+    "replicate/plan/",
+    "replicate/prune/",
     "replicate/schedule.rs",
 ];
 const IMPURE: &[&str] =

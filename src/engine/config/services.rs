@@ -37,18 +37,13 @@ impl Checker<'_> {
             services.push(checked);
         }
         self.places(&services, written);
-        self.sites(&services, written, regions);
+        self.sites(&services, regions);
         services
     }
 
     /// PGHoard's objects are nothing without their user metadata, which directories keep only when
     /// they are told to.
-    fn sites(
-        &mut self,
-        services: &[ServiceSettings],
-        written: &[ServiceTable],
-        regions: &[RegionTable],
-    ) {
+    fn sites(&mut self, services: &[ServiceSettings], regions: &[RegionTable]) {
         let is_site = |service: &&ServiceSettings| {
             let place = service.backup.as_ref().map(|backup| &backup.primary.format);
             place == Some(&BackupFormat::PgHoard)
@@ -69,15 +64,6 @@ impl Checker<'_> {
                 );
                 self.mistake(region.store.span().start, what);
             }
-        }
-        for service in services.iter().filter(is_site).filter(|s| s.copy_retention.is_some()) {
-            let table = written.iter().find(|table| {
-                table.name.get_ref() == service.id.service.as_str()
-                    && table.project.get_ref() == service.id.project.as_str()
-            });
-            let what = "copy_retention is there for pgBackRest only: a copy of PGHoard's backups \
-                        keeps everything; remove it";
-            self.mistake(table.map_or(0, |table| table.name.span().start), what.to_owned());
         }
     }
 

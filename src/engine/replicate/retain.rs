@@ -14,7 +14,7 @@ use crate::{
         },
         state::{StateError, damage::PrimarySeen},
     },
-    layout::Role,
+    layout::{BackupFormat, Role},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::BTreeSet;
@@ -57,8 +57,15 @@ impl Replicator {
             expired.push(Expired { label, since, needs });
         }
         let retention = retention(settings, now);
-        let plan =
-            prune::plan(&format, &observed.look, &observed.catalog, &expired, &retention, now);
+        let (look, catalog) = (&observed.look, &observed.catalog);
+        let plan = match &format {
+            BackupFormat::PgHoard => {
+                prune::pghoard::plan(source, look, catalog, &expired, &retention, now)
+            }
+            BackupFormat::PgBackRest { .. } => {
+                prune::plan(&format, look, catalog, &expired, &retention, now)
+            }
+        };
         let (store, prefix) = (reader.store().clone(), reader.place().prefix.clone());
         drop(reader);
         let facts = facts(&target.ledger, source, observed, (&plan, &expired), now);
@@ -84,6 +91,10 @@ impl Replicator {
         let mut removed = 0_u64;
         // In this order: a crash in between leaves files that nobody takes for a backup.
         for key in plan.keys() {
+            // One that was planned just now may need any of them.
+            if (self.shared.is_forking)(&self.service.id, cloud) {
+                break;
+            }
             let Ok(full) = prefix.join(key) else { continue };
             if let Err(error) = store.delete(&full).await {
                 warn!(service = %self.service.id, region = %cloud, error = %chain(&error),
@@ -141,6 +152,10 @@ fn facts(
     let repository = &observed.look.repository;
     let size = |key: &String| repository.get(key).map_or(0, |found| found.size_bytes);
     let restorable = observed.catalog.backups.iter().filter(|backup| backup.range.is_some());
+    let restorable = restorable.map(|backup| backup.name.as_str());
+    // Those of PGHoard are both until they are removed, and its shared files are no backups.
+    let gone = expired.iter().map(|gone| gone.label.as_str()).filter(|label| !label.contains('/'));
+    let backups: BTreeSet<&str> = restorable.chain(gone).collect();
     let format = &ledger.place.format;
     let removed: BTreeSet<String> = plan
         .markers
@@ -159,7 +174,7 @@ fn facts(
     let before = ledger.state.primary_seen(ledger.number()?)?;
     Ok(Facts {
         removed_backups: removed.len(),
-        backups: restorable.count() + expired.len(),
+        backups: backups.len(),
         removed_bytes: plan.keys().map(size).sum(),
         bytes: repository.extent().1,
         listed: newest.map(|newest| Listed { backups: source.backups.len(), newest }),

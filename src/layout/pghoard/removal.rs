@@ -39,8 +39,20 @@ pub fn removal(
 ) -> Removal {
     let index = index_of(backup, listing);
     let data = chunks_listed(backup, listing).into_iter().map(|chunk| chunk.key).collect();
+    let (shared, undecided) = shared_files(own.into_iter().flatten(), listing, kept);
+    Removal { index, data, shared, undecided }
+}
+
+/// Of the shared files with these digests, the keys of those that nobody refers to any more, and of
+/// those of which that is not known.
+#[must_use]
+pub fn shared_files<'a>(
+    digests: impl IntoIterator<Item = &'a String>,
+    listing: &Listing,
+    kept: &KeptReferences,
+) -> (Vec<String>, Vec<String>) {
     let (mut shared, mut undecided) = (Vec::new(), Vec::new());
-    for digest in own.into_iter().flatten() {
+    for digest in digests {
         let key = keys::delta_file(digest);
         match kept {
             _ if !listing.contains_key(&key) => {}
@@ -49,7 +61,7 @@ pub fn removal(
             KeptReferences::Unknown => undecided.push(key),
         }
     }
-    Removal { index, data, shared, undecided }
+    (shared, undecided)
 }
 
 fn index_of(backup: &str, listing: &Listing) -> Vec<String> {

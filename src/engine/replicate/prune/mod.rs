@@ -4,6 +4,10 @@
 //! Only asked for explicitly, only after a grace time, never below a number of restorable backups, and
 //! never because something is missing in the primary: what counts is the catalogue that the copy itself
 //! has published. The marker goes first, then files that no kept backup refers to, the log last.
+//!
+//! A site of PGHoard has no catalogue besides its markers: [`pghoard`] says what is different there.
+
+pub mod pghoard;
 
 use crate::{
     engine::catalog::{RegionCatalog, observe::Look, repository::Repository, segment::Place},
@@ -64,9 +68,12 @@ impl PrunePlan {
 }
 
 /// The labels of backups that lie in the copy without being listed, neither by its own catalogue nor
-/// by the primary's, whose files may be on their way.
+/// by the primary's, whose files may be on their way. Of a site of PGHoard, see [`pghoard::gone`].
 #[must_use]
 pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet<String> {
+    if *format == BackupFormat::PgHoard {
+        return pghoard::gone(source, target);
+    }
     let labels = target.repository.others().filter_map(|(key, _)| match format.role(key) {
         Role::Data { label } | Role::Marker { label } => Some(label),
         Role::History { .. }
