@@ -1,11 +1,21 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
 use crate::{
-    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},
+    domain::{
+        cloud::CloudName,
+        fork::ForkPhase,
+        ids::ServiceId,
+        recovery::{BinlogPlan, Recovery, RecoveryPlan},
+    },
     engine::{
         config::ForkSettings,
         error::chain,
-        fork::{ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch, error::ForkError, runner},
+        fork::{
+            ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch,
+            error::ForkError,
+            mysql::{MySqlOrder, runner as mysql},
+            runner,
+        },
         replicate::execute::Progress as CopyProgress,
         stage::{self, StageError},
         state::{State, StateError, forks::StoredFork},
@@ -194,37 +204,49 @@ impl ForkJobs {
         cancel: CancellationToken,
     ) {
         let watch = Recorder { jobs: &self, id };
-        let site_store = match fork.place.format {
-            BackupFormat::PgBackRest { .. } => None,
-            BackupFormat::PgHoard => {
-                Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
+        let made = match &fork.recovery {
+            Recovery::Postgres(plan) => {
+                Box::pin(self.make_postgres(&watch, &fork, plan, store, &cancel)).await
+            }
+            Recovery::MySql(plan) => {
+                let order = self.mysql_order(&fork, plan, store);
+                let making = mysql::run(&order, fork.phase, &watch, &*self.clock, &cancel);
+                Box::pin(making).await.map_err(Unmade::from)
             }
         };
-        let plan = fork.recovery.clone();
-        let (root, plan) = match (store.local_root(), &site_store) {
-            // A fork that is open reads its copy no more.
-            (Some(root), None) => (root, plan),
-            _ if fork.phase == ForkPhase::Ready => (stage::root_of(&fork.dir), plan),
-            _ => match self.stage(&watch, &fork, store, &cancel).await {
-                Ok(staged) => staged,
-                Err(StageError::Interrupted) => {
-                    info!(fork = %id, "the fork was interrupted");
-                    return;
-                }
-                Err(fault) => return self.fail(id, &chain(&fault)),
-            },
-        };
-        let order = ForkOrder { plan, site_store, ..self.order(&fork, root) };
-        let made = Box::pin(runner::run(&order, fork.phase, &watch, &*self.clock, &cancel)).await;
         match made {
             Ok(()) => {
-                info!(fork = %id, port = order.site.port, "the fork is running");
+                info!(fork = %id, port = fork.port, "the fork is running");
                 remove_staged(&fork);
             }
             // The phase stays: the next engine goes on, or the deletion does.
-            Err(ForkError::Cancelled(_)) => info!(fork = %id, "the fork was interrupted"),
-            Err(fault) => self.fail(id, &chain(&fault)),
+            Err(Unmade::Interrupted) => info!(fork = %id, "the fork was interrupted"),
+            Err(Unmade::Failed(what)) => self.fail(id, &what),
         }
+    }
+
+    async fn make_postgres(
+        &self,
+        watch: &Recorder<'_>,
+        fork: &StoredFork,
+        plan: &RecoveryPlan,
+        store: Arc<dyn BlobStore>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Unmade> {
+        let site_store = match fork.place.format {
+            BackupFormat::PgHoard => {
+                Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
+            }
+            BackupFormat::PgBackRest { .. } | BackupFormat::MyHoard { .. } => None,
+        };
+        let (root, plan) = match (store.local_root(), &site_store) {
+            // A fork that is open reads its copy no more.
+            (Some(root), None) => (root, plan.clone()),
+            _ if fork.phase == ForkPhase::Ready => (stage::root_of(&fork.dir), plan.clone()),
+            _ => self.stage(watch, fork, plan, store, cancel).await?,
+        };
+        let order = self.order(fork, plan, root, site_store);
+        Ok(Box::pin(runner::run(&order, fork.phase, watch, &*self.clock, cancel)).await?)
     }
 
     /// Brings the objects of a copy that is not in a directory to this machine.
@@ -232,6 +254,7 @@ impl ForkJobs {
         &self,
         watch: &Recorder<'_>,
         fork: &StoredFork,
+        plan: &RecoveryPlan,
         store: Arc<dyn BlobStore>,
         cancel: &CancellationToken,
     ) -> Result<(PathBuf, RecoveryPlan), StageError> {
@@ -240,14 +263,14 @@ impl ForkJobs {
         }
         let done = CopyProgress::default();
         let staging = async {
-            let (plan, dir) = (&fork.recovery, &fork.dir);
+            let dir = &fork.dir;
             match fork.place.format {
-                BackupFormat::PgBackRest { .. } => {
-                    let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
-                    Ok((root, plan.clone()))
-                }
                 BackupFormat::PgHoard => {
                     stage::open_log(&*store, plan, dir, &self.keys, &done, cancel).await
+                }
+                BackupFormat::PgBackRest { .. } | BackupFormat::MyHoard { .. } => {
+                    let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
+                    Ok((root, plan.clone()))
                 }
             }
         };
@@ -276,18 +299,43 @@ impl ForkJobs {
         }
     }
 
-    fn order(&self, fork: &StoredFork, store_root: PathBuf) -> ForkOrder {
+    fn order(
+        &self,
+        fork: &StoredFork,
+        plan: RecoveryPlan,
+        store_root: PathBuf,
+        site_store: Option<SiteStore>,
+    ) -> ForkOrder {
         ForkOrder {
             service: fork.id.clone(),
-            plan: fork.recovery.clone(),
+            plan,
             place: fork.place.clone(),
             store_root,
-            site_store: None,
+            site_store,
             site: site(fork),
             admin_user: ADMIN_USER.to_owned(),
             admin_password: Secret::new(fork.admin_password.clone()),
             settings: self.settings.settings.clone(),
             wal_fetch: self.program.clone(),
+        }
+    }
+
+    fn mysql_order(
+        &self,
+        fork: &StoredFork,
+        plan: &BinlogPlan,
+        store: Arc<dyn BlobStore>,
+    ) -> MySqlOrder {
+        MySqlOrder {
+            service: fork.id.clone(),
+            plan: plan.clone(),
+            store,
+            keys: self.keys.clone(),
+            site: site(fork),
+            admin_user: ADMIN_USER.to_owned(),
+            admin_password: Secret::new(fork.admin_password.clone()),
+            settings: self.settings.mysql_settings.clone(),
+            programs: self.settings.programs(plan.flavour).cloned(),
         }
     }
 
@@ -313,8 +361,13 @@ impl ForkJobs {
             // A panic in it was reported by the runtime; what it left is removed all the same.
             let _ = task.await;
         }
-        let major = fork.recovery.postgres_major;
-        if let Err(fault) = runner::remove(&site(&fork), major, &*self.clock).await {
+        let removed = match &fork.recovery {
+            Recovery::Postgres(plan) => {
+                runner::remove(&site(&fork), plan.postgres_major, &*self.clock).await
+            }
+            Recovery::MySql(_) => mysql::remove(&site(&fork), &*self.clock).await,
+        };
+        if let Err(fault) = removed {
             error!(fork = %id, error = %chain(&fault),
                 "the fork's server or files cannot be removed; the next start tries again");
             return;
@@ -332,6 +385,32 @@ impl ForkJobs {
         let tasks: Vec<_> = self.lock().values_mut().filter_map(|e| e.task.take()).collect();
         for task in tasks {
             let _ = task.await;
+        }
+    }
+}
+
+/// Why a fork was not made.
+enum Unmade {
+    /// The engine is being stopped, or the fork deleted.
+    Interrupted,
+    /// For the person who waits.
+    Failed(String),
+}
+
+impl From<ForkError> for Unmade {
+    fn from(error: ForkError) -> Self {
+        match error {
+            ForkError::Cancelled(_) => Self::Interrupted,
+            error => Self::Failed(chain(&error)),
+        }
+    }
+}
+
+impl From<StageError> for Unmade {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Interrupted => Self::Interrupted,
+            error => Self::Failed(chain(&error)),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod envelope;
 pub mod open;
 
+pub mod binlog;
 pub mod segment;
 pub mod small;
 

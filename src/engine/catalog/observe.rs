@@ -5,21 +5,23 @@ use crate::{
     engine::catalog::{
         RegionCatalog,
         archive::Archive,
+        binlogs::{BinlogIndex, ReadChain},
         build::{self, Evidence},
         files::{MutableFiles, NeedsOrWhy, SmallFiles},
         index::{IndexedRun, LogIndex},
-        learned::LogMemory,
+        learned::{LogMemory, ReaderMemory},
         listing::{Extent, Listing},
         reading::{LogSource, read_segment},
         repository::Repository,
         runs,
         segment::Place,
     },
-    layout::{BackupPlace, Role, backup::ListedBackup},
+    layout::{BackupPlace, Role, backup::ListedBackup, binlogs::BinlogChain},
     sealed::keys::Keys,
     store::{BlobStore, StoreError},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
+use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -40,6 +42,10 @@ pub struct Look {
     pub paths: BTreeMap<String, Vec<TimelinePath>>,
     /// How the history files are stored, by key, where not as they are.
     pub history_codings: BTreeMap<String, (Codec, Option<String>)>,
+    /// The binary logs behind each listed backup of MySQL or MariaDB by names and notes, by label.
+    pub chains: BTreeMap<String, Arc<BinlogChain>>,
+    /// The contents of the notes of MySQL's backups, by key.
+    pub notes: BTreeMap<String, Bytes>,
     /// What is wrong with the small files, for people.
     pub problems: Vec<String>,
 }
@@ -65,6 +71,8 @@ pub struct Observed {
     pub look: Look,
     /// The log behind each listed backup, by label.
     pub runs: BTreeMap<String, Arc<IndexedRun>>,
+    /// The binary logs behind each listed backup of MySQL or MariaDB, by label.
+    pub chains: BTreeMap<String, Arc<ReadChain>>,
     /// The verdict.
     pub catalog: RegionCatalog,
 }
@@ -80,6 +88,7 @@ pub struct Reader {
     listing: Listing,
     files: SmallFiles,
     logs: HashMap<String, LogIndex>,
+    binlogs: BinlogIndex,
     runs: HashMap<String, KnownRun>,
     damaged: BTreeSet<String>,
 }
@@ -99,12 +108,13 @@ impl Reader {
         store: Arc<dyn BlobStore>,
         place: BackupPlace,
         scope: String,
-        memory: Arc<dyn LogMemory>,
+        memory: Arc<dyn ReaderMemory>,
     ) -> Self {
+        let binlogs = BinlogIndex::new(memory.clone(), scope.clone());
         let keys = Arc::<Keys>::default();
         let files = SmallFiles::new(store.clone(), place.clone(), keys.clone());
         let (listing, logs, runs, damaged) = Default::default();
-        Self { store, place, scope, memory, keys, listing, files, logs, runs, damaged }
+        Self { store, place, scope, memory, keys, listing, files, logs, binlogs, runs, damaged }
     }
 
     /// The same, with private keys for what is encrypted.
@@ -158,6 +168,7 @@ impl Reader {
         }
         for key in damaged.difference(&self.damaged) {
             self.files.distrust(key);
+            self.binlogs.distrust(key);
             if let Some((archive, place)) = segment_of(&self.place, key)
                 && let Some(log) = self.logs.get_mut(&archive)
             {
@@ -203,15 +214,34 @@ impl Reader {
                 runs.insert(backup.label.clone(), run);
             }
         }
+        let chains = self.chains(&look).await?;
         let catalog = build::build(Evidence {
             repository: &look.repository,
             backups: &look.backups,
             needs: &look.needs,
             runs: &runs,
+            chains: &chains,
             damaged: &self.damaged,
             problems: look.problems.clone(),
         });
-        Ok(Observed { look, runs, catalog })
+        Ok(Observed { look, runs, chains, catalog })
+    }
+
+    /// Reads the binary logs behind every backup, and goes along them.
+    async fn chains(
+        &mut self,
+        look: &Look,
+    ) -> Result<BTreeMap<String, Arc<ReadChain>>, StoreError> {
+        let source =
+            LogSource { store: &*self.store, prefix: &self.place.prefix, keys: &self.keys };
+        let mut chains = BTreeMap::new();
+        for (label, chain) in &look.chains {
+            self.binlogs.read(source, &look.repository, chain).await?;
+            let chain = self.binlogs.follow(&look.repository, chain.clone(), &self.damaged);
+            chains.insert(label.clone(), Arc::new(chain));
+        }
+        self.binlogs.retain(&look.repository);
+        Ok(chains)
     }
 
     async fn follow(

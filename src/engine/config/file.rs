@@ -104,6 +104,7 @@ pub(super) enum HoldTable {
 pub(super) struct BackupTable {
     pub(super) format: Spanned<String>,
     pub(super) stanza: Option<Spanned<String>>,
+    pub(super) private_key: Option<Spanned<String>>,
     pub(super) path: Spanned<String>,
     pub(super) copy_path: Option<Spanned<String>>,
 }
@@ -116,4 +117,8 @@ pub(super) struct ForksTable {
     pub(super) disk_reserve: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) settings: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) mysql_settings: BTreeMap<String, String>,
+    pub(super) mysql_programs: Option<Spanned<PathBuf>>,
+    pub(super) mariadb_programs: Option<Spanned<PathBuf>>,
 }

@@ -11,6 +11,7 @@
 
 pub mod error;
 pub mod fetch;
+pub mod mysql;
 pub mod runner;
 
 mod cluster;

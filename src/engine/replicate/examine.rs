@@ -114,7 +114,7 @@ impl KnownSums {
             Role::Segment { codec, sha1, .. } => Check::Segment { codec, sha1 },
             Role::Marker { label } => match place.format {
                 BackupFormat::PgBackRest { .. } => Check::Manifest { label },
-                BackupFormat::PgHoard => Check::Nothing,
+                BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => Check::Nothing,
             },
             Role::Data { label } => {
                 if self.label != label {

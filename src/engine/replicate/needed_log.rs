@@ -44,5 +44,9 @@ pub(super) fn behind_since(source: &Look, target: &Look) -> Option<DateTime<Utc>
             .filter(move |(place, _, there)| there.is_none() && needed.has(archive, *place))
             .map(|(_, segment, _)| segment.modified_at())
     });
-    missing.min()
+    let binlogs = source.chains.values().flat_map(|chain| &chain.objects).filter_map(|object| {
+        let found = source.repository.get(&object.key)?;
+        (!target.repository.contains(&object.key)).then_some(found.modified_at)
+    });
+    missing.chain(binlogs).min()
 }

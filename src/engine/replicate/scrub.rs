@@ -144,10 +144,10 @@ impl Ledger {
     async fn keys_after(&self, after: &str) -> Result<Vec<String>, StoreError> {
         for part in self.place.format.parts().in_order() {
             // Behind all of this part, or still before it.
-            if after > format!("{part}0").as_str() {
+            if !part.is_empty() && after > format!("{part}0").as_str() {
                 continue;
             }
-            let Ok(prefix) = self.place.prefix.join(&part) else { continue };
+            let Some(prefix) = self.place.part(&part) else { continue };
             let from = after.starts_with(&part).then(|| self.place.prefix.join(after).ok());
             let mut listing = self.store.list(&prefix, from.flatten().as_ref());
             let mut keys = Vec::new();

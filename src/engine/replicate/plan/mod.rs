@@ -1,5 +1,6 @@
 //! What to copy next, and in which order.
 
+mod myhoard;
 mod pgbackrest;
 mod pghoard;
 
@@ -29,6 +30,8 @@ pub struct CopyPlan {
     pub log: Vec<Stage>,
     /// Files of base backups, or manifests, or the catalogue.
     pub data: Vec<Stage>,
+    /// Marks in the copy that the backup tool itself has taken back in the primary: they are removed.
+    pub withdrawn: Vec<String>,
     /// What keeps something from being copied, for people.
     pub problems: Vec<String>,
 }
@@ -115,6 +118,7 @@ pub fn plan(
     let mut plan = match format {
         BackupFormat::PgBackRest { stanza } => pgbackrest::plan(stanza, source, target, damaged),
         BackupFormat::PgHoard => pghoard::plan(source, target, damaged),
+        BackupFormat::MyHoard { .. } => myhoard::plan(source, target, damaged),
     };
     plan.log.retain(|stage| !stage.steps.is_empty());
     plan.data.retain(|stage| !stage.steps.is_empty());
