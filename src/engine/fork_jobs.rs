@@ -195,7 +195,7 @@ impl ForkJobs {
     ) {
         let watch = Recorder { jobs: &self, id };
         let site_store = match fork.place.format {
-            BackupFormat::PgBackRest { .. } => None,
+            BackupFormat::PgBackRest { .. } | BackupFormat::Stream => None,
             BackupFormat::PgHoard => {
                 Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
             }
@@ -242,7 +242,7 @@ impl ForkJobs {
         let staging = async {
             let (plan, dir) = (&fork.recovery, &fork.dir);
             match fork.place.format {
-                BackupFormat::PgBackRest { .. } => {
+                BackupFormat::PgBackRest { .. } | BackupFormat::Stream => {
                     let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
                     Ok((root, plan.clone()))
                 }

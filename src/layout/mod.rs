@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod backup;
 pub mod pgbackrest;
 pub mod pghoard;
+pub mod stream;
 
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub enum BackupFormat {
     },
     /// The objects of a site of PGHoard 2, whose prefix is that of the place.
     PgHoard,
+    /// What `btar push` writes of MySQL and MariaDB below the prefix of the place.
+    Stream,
 }
 
 /// The parts of a place that are listed.
@@ -91,6 +94,15 @@ pub enum Role {
         /// PostgreSQL's name of it.
         name: String,
     },
+    /// A binary log.
+    Binlog {
+        /// The unbroken numbering that it belongs to.
+        series: String,
+        /// Its place there, counted from 1.
+        sequence: u64,
+        /// The server's name of the file.
+        name: String,
+    },
     /// What makes people and tools take a backup for one: without it, it is none.
     Marker {
         /// The backup.
@@ -114,6 +126,7 @@ impl BackupFormat {
         match self {
             Self::PgBackRest { stanza } => pgbackrest::keys::archive_directory(stanza, archive),
             Self::PgHoard => archive.to_owned(),
+            Self::Stream => format!("{}/{archive}", stream::keys::BINLOGS),
         }
     }
 
@@ -122,7 +135,8 @@ impl BackupFormat {
     pub fn naming(&self) -> Naming {
         match self {
             Self::PgBackRest { .. } => Naming::WithSha1,
-            Self::PgHoard => Naming::Plain,
+            // It has no segments.
+            Self::PgHoard | Self::Stream => Naming::Plain,
         }
     }
 
@@ -142,6 +156,11 @@ impl BackupFormat {
                     .map(str::to_owned)
                     .to_vec(),
             },
+            Self::Stream => Parts {
+                log: stream::keys::BINLOGS.to_owned(),
+                small: vec![stream::keys::BACKUPS.to_owned()],
+                backups: Vec::new(),
+            },
         }
     }
 
@@ -151,6 +170,7 @@ impl BackupFormat {
         match self {
             Self::PgBackRest { stanza } => pgbackrest::keys::role(stanza, key).into(),
             Self::PgHoard => pghoard::keys::role(key).into(),
+            Self::Stream => stream::keys::role(key).into(),
         }
     }
 }

@@ -218,7 +218,7 @@ fn brought_bytes(fork: &StoredFork, is_local: bool) -> u64 {
     match fork.place.format {
         BackupFormat::PgBackRest { .. } if is_local => 0,
         // The objects of the base backup; compressed or not, they are no larger than this.
-        BackupFormat::PgBackRest { .. } => fork.recovery.restored_bytes,
+        BackupFormat::PgBackRest { .. } | BackupFormat::Stream => fork.recovery.restored_bytes,
         // The log, packed anew: lightly, where it may have been packed tightly.
         BackupFormat::PgHoard => {
             fork.recovery.log.iter().map(|object| object.size_bytes).sum::<u64>().saturating_mul(2)

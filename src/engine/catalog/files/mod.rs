@@ -110,7 +110,8 @@ impl SmallFiles {
     #[must_use]
     pub fn shows_new_backups(&self, repository: &Repository) -> bool {
         match &self.place.format {
-            BackupFormat::PgBackRest { .. } => false,
+            // Everything of `Stream` is listed each time.
+            BackupFormat::PgBackRest { .. } | BackupFormat::Stream => false,
             BackupFormat::PgHoard => pghoard::index_objects(repository)
                 .any(|(key, found)| self.indexes.get(key).is_none_or(|known| !known.is_of(found))),
         }
@@ -220,6 +221,7 @@ impl SmallFiles {
                 Ok(text.map(|text| History { text, codec: Codec::None, key_id: None }))
             }
             BackupFormat::PgHoard => self.history_of_site(key).await,
+            BackupFormat::Stream => Ok(Err("is no file of this layout".to_owned())),
         }
     }
 

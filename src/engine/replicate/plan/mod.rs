@@ -115,6 +115,7 @@ pub fn plan(
     let mut plan = match format {
         BackupFormat::PgBackRest { stanza } => pgbackrest::plan(stanza, source, target, damaged),
         BackupFormat::PgHoard => pghoard::plan(source, target, damaged),
+        BackupFormat::Stream => CopyPlan::default(),
     };
     plan.log.retain(|stage| !stage.steps.is_empty());
     plan.data.retain(|stage| !stage.steps.is_empty());
