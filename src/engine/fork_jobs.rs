@@ -237,7 +237,9 @@ impl ForkJobs {
             BackupFormat::PgHoard => {
                 Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
             }
-            BackupFormat::PgBackRest { .. } | BackupFormat::MyHoard { .. } => None,
+            BackupFormat::PgBackRest { .. }
+            | BackupFormat::MyHoard { .. }
+            | BackupFormat::Stream => None,
         };
         let (root, plan) = match (store.local_root(), &site_store) {
             // A fork that is open reads its copy no more.
@@ -268,7 +270,9 @@ impl ForkJobs {
                 BackupFormat::PgHoard => {
                     stage::open_log(&*store, plan, dir, &self.keys, &done, cancel).await
                 }
-                BackupFormat::PgBackRest { .. } | BackupFormat::MyHoard { .. } => {
+                BackupFormat::PgBackRest { .. }
+                | BackupFormat::MyHoard { .. }
+                | BackupFormat::Stream => {
                     let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
                     Ok((root, plan.clone()))
                 }

@@ -27,6 +27,9 @@ pub struct ListedBinlog {
     pub key_id: Option<String>,
     /// SHA-1 of the object, where that is noted.
     pub sha1: Option<[u8; 20]>,
+    /// Whether it begins the log of another server, or one that was begun anew: then it may repeat some
+    /// of the transactions before it.
+    pub joins: bool,
     /// What is noted of its times, for those who cannot read it.
     pub said: Said,
 }

@@ -11,6 +11,7 @@ pub mod binlogs;
 pub mod myhoard;
 pub mod pgbackrest;
 pub mod pghoard;
+pub mod stream;
 
 /// Where in a store the backups of one service lie, and whose layout they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub enum BackupFormat {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key_id: Option<String>,
     },
+    /// What `btar push` writes of MySQL and MariaDB below the prefix of the place.
+    Stream,
 }
 
 /// The parts of a place that are listed.
@@ -111,6 +114,15 @@ pub enum Role {
         /// PostgreSQL's name of it.
         name: String,
     },
+    /// A binary log.
+    Binlog {
+        /// The unbroken numbering that it belongs to.
+        series: String,
+        /// Its place there, counted from 1.
+        sequence: u64,
+        /// The server's name of the file.
+        name: String,
+    },
     /// What makes people and tools take a backup for one: without it, it is none.
     Marker {
         /// The backup.
@@ -133,7 +145,7 @@ impl BackupFormat {
     pub fn is_mysql(&self) -> bool {
         match self {
             Self::PgBackRest { .. } | Self::PgHoard => false,
-            Self::MyHoard { .. } => true,
+            Self::MyHoard { .. } | Self::Stream => true,
         }
     }
 
@@ -142,7 +154,7 @@ impl BackupFormat {
     pub fn archive_directory(&self, archive: &str) -> String {
         match self {
             Self::PgBackRest { stanza } => pgbackrest::keys::archive_directory(stanza, archive),
-            Self::PgHoard | Self::MyHoard { .. } => archive.to_owned(),
+            Self::PgHoard | Self::MyHoard { .. } | Self::Stream => archive.to_owned(),
         }
     }
 
@@ -151,7 +163,8 @@ impl BackupFormat {
     pub fn naming(&self) -> Naming {
         match self {
             Self::PgBackRest { .. } => Naming::WithSha1,
-            Self::PgHoard | Self::MyHoard { .. } => Naming::Plain,
+            // The latter two have no segments.
+            Self::PgHoard | Self::MyHoard { .. } | Self::Stream => Naming::Plain,
         }
     }
 
@@ -175,6 +188,11 @@ impl BackupFormat {
             Self::MyHoard { .. } => {
                 Parts { log: None, small: vec![String::new()], backups: Vec::new() }
             }
+            Self::Stream => Parts {
+                log: None,
+                small: [stream::keys::BACKUPS, stream::keys::BINLOGS].map(str::to_owned).to_vec(),
+                backups: Vec::new(),
+            },
         }
     }
 
@@ -185,6 +203,7 @@ impl BackupFormat {
             Self::PgBackRest { stanza } => pgbackrest::keys::role(stanza, key).into(),
             Self::PgHoard => pghoard::keys::role(key).into(),
             Self::MyHoard { .. } => myhoard::keys::role(key).into(),
+            Self::Stream => stream::keys::role(key).into(),
         }
     }
 }

@@ -228,7 +228,7 @@ fn brought_bytes(fork: &StoredFork, is_local: bool) -> u64 {
         // The objects of the base backup; compressed or not, they are no larger than this.
         BackupFormat::PgBackRest { .. } => plan.restored_bytes,
         // The log, packed anew: lightly, where it may have been packed tightly.
-        BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => {
+        BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
             plan.log.iter().map(|object| object.size_bytes).sum::<u64>().saturating_mul(2)
         }
     }

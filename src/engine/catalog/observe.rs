@@ -322,6 +322,7 @@ fn segment_of(place: &BackupPlace, key: &str) -> Option<(String, Place)> {
         Role::History { .. }
         | Role::Marker { .. }
         | Role::Data { .. }
+        | Role::Binlog { .. }
         | Role::Shared
         | Role::Other => None,
     }

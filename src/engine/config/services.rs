@@ -59,7 +59,7 @@ impl Checker<'_> {
         let is_site = |service: &&ServiceSettings| {
             service.backup.as_ref().is_some_and(|backup| match backup.primary.format {
                 BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => true,
-                BackupFormat::PgBackRest { .. } => false,
+                BackupFormat::PgBackRest { .. } | BackupFormat::Stream => false,
             })
         };
         let site = services.iter().find(is_site);
@@ -211,6 +211,7 @@ impl Checker<'_> {
                 let key_id = written.private_key.as_ref().map(|key| key.get_ref().clone());
                 Some(BackupFormat::MyHoard { key_id })
             }
+            ("stream", None) => Some(BackupFormat::Stream),
             ("pghoard" | "myhoard" | "stream", Some(stanza)) => {
                 let what = "only pgBackRest has stanzas: path is the prefix of everything; remove \
                             `stanza`";

@@ -114,7 +114,9 @@ impl KnownSums {
             Role::Segment { codec, sha1, .. } => Check::Segment { codec, sha1 },
             Role::Marker { label } => match place.format {
                 BackupFormat::PgBackRest { .. } => Check::Manifest { label },
-                BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => Check::Nothing,
+                BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                    Check::Nothing
+                }
             },
             Role::Data { label } => {
                 if self.label != label {
@@ -124,9 +126,11 @@ impl KnownSums {
                 self.files.get(key).map_or(Check::Nothing, |files| Check::Files(files.clone()))
             }
             // What PGHoard's objects say of themselves is not kept by every store.
-            Role::History { .. } | Role::NamedSegment { .. } | Role::Shared | Role::Other => {
-                Check::Nothing
-            }
+            Role::History { .. }
+            | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
+            | Role::Shared
+            | Role::Other => Check::Nothing,
         })
     }
 

@@ -72,6 +72,7 @@ pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet
         Role::History { .. }
         | Role::Segment { .. }
         | Role::NamedSegment { .. }
+        | Role::Binlog { .. }
         | Role::Shared
         | Role::Other => None,
     });
@@ -138,6 +139,7 @@ pub fn plan(
             | Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => {}
         }
@@ -164,6 +166,7 @@ fn kept_labels(
             Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => None,
         }));

@@ -151,6 +151,7 @@ fn facts(
             Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => None,
         })

@@ -316,6 +316,7 @@ fn listed(
         codec,
         key_id: key_id.map(str::to_owned),
         sha1: None,
+        joins: false,
         said,
     }
 }

@@ -99,8 +99,10 @@ impl ReadChain {
                 Some(file) => file,
             };
             if let (Some(summary), Some(before)) = (file.summary(), files.last())
-                && let Err(what) =
-                    follows(before, &chain.objects[at - 1].name, summary, &object.name)
+                && let Err(what) = match object.joins {
+                    true => joins(before, summary),
+                    false => follows(before, &chain.objects[at - 1].name, summary, &object.name),
+                }
             {
                 end = Some(format!("{} does not follow: {what}", object.key));
                 break;
@@ -118,6 +120,17 @@ impl ReadChain {
             });
         }
         Self { chain, files, lacks_key, end }
+    }
+}
+
+/// Whether the log of another server goes on where this one ends, or repeats some of it.
+fn joins(this: &Summary, next: &Summary) -> Result<(), String> {
+    match (&this.after, &next.before) {
+        (Some(after), Some(before)) if after.contains(before) => Ok(()),
+        (Some(after), Some(before)) => {
+            Err(format!("it goes on after {before}, and the one before it ends with {after}"))
+        }
+        (None, _) | (_, None) => Err("it has no transaction ids to compare".to_owned()),
     }
 }
 

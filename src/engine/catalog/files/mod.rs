@@ -117,7 +117,9 @@ impl SmallFiles {
     pub fn shows_new_backups(&self, repository: &Repository) -> bool {
         match &self.place.format {
             // Of these everything is listed each time.
-            BackupFormat::PgBackRest { .. } | BackupFormat::MyHoard { .. } => false,
+            BackupFormat::PgBackRest { .. }
+            | BackupFormat::MyHoard { .. }
+            | BackupFormat::Stream => false,
             BackupFormat::PgHoard => pghoard::index_objects(repository)
                 .any(|(key, found)| self.indexes.get(key).is_none_or(|known| !known.is_of(found))),
         }
@@ -134,7 +136,9 @@ impl SmallFiles {
         match self.place.format {
             BackupFormat::PgBackRest { .. } => {}
             BackupFormat::PgHoard => self.indexes(look).await?,
-            BackupFormat::MyHoard { .. } => return self.noted(look).await,
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                return self.noted(look).await;
+            }
         }
         for at in 0..look.backups.len() {
             let label = look.backups[at].label.clone();
@@ -161,7 +165,9 @@ impl SmallFiles {
         let stanza = match &self.place.format {
             BackupFormat::PgBackRest { stanza } => stanza,
             BackupFormat::PgHoard => return Ok(self.needs_of_site(repository, label)),
-            BackupFormat::MyHoard { .. } => return Ok(self.notes.needs(label)),
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                return Ok(self.notes.needs(label));
+            }
         };
         let key = keys::manifest(stanza, label);
         let Some(found) = repository.get(&key) else { return Ok(None) };
@@ -232,7 +238,9 @@ impl SmallFiles {
                 Ok(text.map(|text| History { text, codec: Codec::None, key_id: None }))
             }
             BackupFormat::PgHoard => self.history_of_site(key).await,
-            BackupFormat::MyHoard { .. } => Ok(Err("is none of MySQL's".to_owned())),
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                Ok(Err("is none of MySQL's".to_owned()))
+            }
         }
     }
 

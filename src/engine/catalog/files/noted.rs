@@ -13,12 +13,13 @@ use crate::{
             keys::{Role, role},
             streams::{self, Notes},
         },
+        stream::noted,
     },
     store::{StoreError, UserMetadata},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Notes that are read at the same time.
 const READ_AT_ONCE: usize = 32;
@@ -37,6 +38,10 @@ impl KnownNotes {
         self.metadata.remove(key);
     }
 
+    fn texts(&self) -> BTreeMap<&str, &[u8]> {
+        self.texts.iter().map(|(key, (_, text))| (key.as_str(), &**text)).collect()
+    }
+
     /// What a backup of the last look needs.
     pub(super) fn needs(&self, label: &str) -> Option<NeedsOrWhy> {
         self.needs.get(label).cloned()
@@ -49,15 +54,24 @@ impl SmallFiles {
         let repository = look.repository.clone();
         self.notes.texts.retain(|key, _| repository.contains(key));
         self.notes.metadata.retain(|key, _| repository.contains(key));
-        let BackupFormat::MyHoard { key_id } = self.place.format.clone() else { return Ok(()) };
-        self.texts(&repository, |key| role(key).is_note()).await?;
-        self.metadata(&repository, |key| matches!(role(key), Role::Binlog { .. })).await?;
-        let notes = Notes {
-            texts: self.notes.texts.iter().map(|(k, (_, text))| (k.as_str(), &**text)).collect(),
-            metadata: self.notes.metadata.iter().map(|(k, (_, m))| (k.as_str(), m)).collect(),
-        };
         let objects = repository.others().map(|(key, found)| (key.as_str(), found.size_bytes));
-        let (backups, problems) = streams::read(objects, &notes, key_id.as_deref());
+        let (backups, problems) = match self.place.format.clone() {
+            BackupFormat::PgBackRest { .. } | BackupFormat::PgHoard => return Ok(()),
+            BackupFormat::MyHoard { key_id } => {
+                self.texts(&repository, |key| role(key).is_note()).await?;
+                self.metadata(&repository, |key| matches!(role(key), Role::Binlog { .. })).await?;
+                let metadata = self.notes.metadata.iter();
+                let notes = Notes {
+                    texts: self.notes.texts(),
+                    metadata: metadata.map(|(key, (_, data))| (key.as_str(), data)).collect(),
+                };
+                streams::read(objects, &notes, key_id.as_deref())
+            }
+            BackupFormat::Stream => {
+                self.texts(&repository, noted::is_note).await?;
+                noted::read(&objects.collect::<Vec<_>>(), &self.notes.texts())
+            }
+        };
         look.problems.extend(problems);
         let texts = self.notes.texts.iter();
         look.notes = texts.map(|(key, (_, text))| (key.clone(), text.clone())).collect();

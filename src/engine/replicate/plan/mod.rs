@@ -3,6 +3,7 @@
 mod myhoard;
 mod pgbackrest;
 mod pghoard;
+mod stream;
 
 use crate::{
     domain::recovery::Codec,
@@ -119,6 +120,7 @@ pub fn plan(
         BackupFormat::PgBackRest { stanza } => pgbackrest::plan(stanza, source, target, damaged),
         BackupFormat::PgHoard => pghoard::plan(source, target, damaged),
         BackupFormat::MyHoard { .. } => myhoard::plan(source, target, damaged),
+        BackupFormat::Stream => stream::plan(source, target, damaged),
     };
     plan.log.retain(|stage| !stage.steps.is_empty());
     plan.data.retain(|stage| !stage.steps.is_empty());
