@@ -14,8 +14,6 @@ pub mod plugin;
 pub mod provider;
 
 #[cfg(feature = "engine")]
-pub mod binlog;
-#[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod layout;
