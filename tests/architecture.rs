@@ -20,9 +20,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("layout", &["layout", "domain", "store::key"]),
     ("sealed", &["sealed", "layout", "domain"]),
     ("restore", &["restore", "sealed", "layout", "store", "domain"]),
-    ("engine", &["engine", "restore", "sealed", "layout", "wal", "store", "api", "domain", "sys"]),
+    (
+        "engine",
+        &[
+            "engine", "restore", "sealed", "layout", "binlog", "wal", "store", "api", "domain",
+            "sys",
+        ],
+    ),
     // The decisions know neither the store nor the wire.
     ("engine/catalog/build.rs", &["engine::catalog", "layout", "wal", "domain", "store::key"]),
+    ("engine/catalog/binlogs/judge.rs", &["engine::catalog", "layout", "binlog", "domain"]),
     ("engine/catalog/repository.rs", &["engine::catalog", "layout", "domain"]),
     ("engine/catalog/archive.rs", &["engine::catalog", "layout", "domain"]),
     ("engine/catalog/merge.rs", &["engine::catalog", "layout", "domain"]),
@@ -76,6 +83,7 @@ const PURE: &[&str] = &[
     "restore/index_object.rs",
     "restore/tablespaces.rs",
     "catalog/build.rs",
+    "catalog/binlogs/judge.rs",
     "catalog/repository.rs",
     "catalog/archive.rs",
     "catalog/merge.rs",

@@ -31,6 +31,10 @@ pub struct Cut {
     pub last_commit: Option<DateTime<Utc>>,
     /// The groups that are replayed.
     pub gtids: GtidSet,
+    /// Number of groups before `from`.
+    pub groups_before: u64,
+    /// Those.
+    pub gtids_before: GtidSet,
 }
 
 /// The first group in log order at or after `from` that was committed later than `target`: replay ends
@@ -45,7 +49,8 @@ pub fn find_stop(file: impl Read, from: u64, target: DateTime<Utc>) -> Result<Cu
     let (mut stop, mut inside) = (None, false);
     let (mut groups, mut anonymous, mut incidents) = (0, 0, 0);
     let (mut last_commit, mut end) = (None, from);
-    let mut gathered = Gathered::new();
+    let (mut gathered, mut gathered_before, mut groups_before) =
+        (Gathered::new(), Gathered::new(), 0);
     let mut see = |seen: Seen<'_>| {
         match seen {
             Seen::Begun { start, committed_at: Some(time) } if start >= from && time > target => {
@@ -53,7 +58,10 @@ pub fn find_stop(file: impl Read, from: u64, target: DateTime<Utc>) -> Result<Cu
             }
             Seen::Begun { .. } => {}
             Seen::Incident { start } => incidents += u64::from(start >= from),
-            Seen::Group(found) if found.end <= from => {}
+            Seen::Group(found) if found.end <= from => {
+                groups_before += 1;
+                gathered_before.add(&found.id);
+            }
             Seen::Group(found) if found.start < from => inside = true,
             // Without a GTID event the time is known at the end only.
             Seen::Group(found) if found.committed_at > target => {
@@ -86,5 +94,7 @@ pub fn find_stop(file: impl Read, from: u64, target: DateTime<Utc>) -> Result<Cu
         incidents,
         last_commit,
         gtids: gathered.finish(summary.flavour, None),
+        groups_before,
+        gtids_before: gathered_before.finish(summary.flavour, None),
     })
 }

@@ -9,10 +9,9 @@ use std::{
 };
 
 /// With the site's private key.
-const WITH_KEY: &str =
-    r#"backup = { format = "myhoard", path = "default", private_key = "k1" }"#;
+const WITH_KEY: &str = r#"backup = { format = "myhoard", path = "default", private_key = "k1" }"#;
 /// The last moment of the fixture: its last binary log was closed in this second.
-const END: &str = "2026-11-23T08:07:55.000000Z";
+const END: &str = "2026-11-23T08:07:56.000000Z";
 /// When the base backup ended.
 const BEGIN: &str = "2026-11-23T08:06:15.720755Z";
 
@@ -62,7 +61,9 @@ impl Fixture {
                 }
             }
         }
-        keys.sort_by_key(|key| (!key.ends_with(".json"), key.starts_with("basebackup"), key.clone()));
+        keys.sort_by_key(|key| {
+            (!key.ends_with(".json"), key.starts_with("basebackup"), key.clone())
+        });
         keys
     }
 
@@ -75,7 +76,9 @@ impl Fixture {
         for name in [key.to_owned(), format!("{key}.metadata")] {
             let to = self.place(world, &name);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(self.root().join("default").join(self.stream()).join(&name), to).unwrap();
+            // Without the permissions, which are of whoever made the fixture.
+            let bytes = fs::read(self.root().join("default").join(self.stream()).join(&name));
+            fs::write(to, bytes.unwrap()).unwrap();
         }
     }
 
@@ -95,7 +98,15 @@ fn status(world: &World) -> String {
 }
 
 fn wait_told(world: &World, text: &str) {
-    wait_for(text, Duration::from_secs(30), || status(world).contains(text).then_some(()));
+    let mut said = String::new();
+    for _ in 0..150 {
+        said = status(world);
+        if said.contains(text) {
+            return;
+        }
+        pause(Duration::from_millis(200));
+    }
+    panic!("waited for `{text}`, and the status is\n{said}");
 }
 
 #[test]
@@ -123,7 +134,8 @@ fn a_stream_that_arrives_in_the_worst_order_has_the_exact_window_in_the_copy() {
     for key in fixture.keys() {
         let copy = world.copy().join(fixture.stream());
         for name in [key.clone(), format!("{key}.metadata")] {
-            let original = fs::read(fixture.root().join("default").join(fixture.stream()).join(&name));
+            let original =
+                fs::read(fixture.root().join("default").join(fixture.stream()).join(&name));
             let copied = fs::read(copy.join(&name)).unwrap();
             if name.ends_with(".metadata") {
                 let [original, copied]: [Value; 2] =

@@ -6,7 +6,6 @@
 use crate::{
     domain::lsn::{Lsn, SegmentSize},
     engine::catalog::{
-        binlogs::{BinlogMemory, FileRead},
         blocks::Blocks,
         runs::Run,
         segment::{BlockId, Packed, Place},
@@ -17,11 +16,7 @@ use crate::{
     },
 };
 use chrono::{DateTime, Utc};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    ops::Range,
-};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 /// Where what was learned about a log is kept over restarts. Losing it costs time and nothing else.
 pub trait LogMemory: Send + Sync + fmt::Debug {
@@ -35,11 +30,6 @@ pub trait LogMemory: Send + Sync + fmt::Debug {
     fn forget_before(&self, scope: &str, place: Place);
 }
 
-/// What a reader of a place keeps over restarts.
-pub trait ReaderMemory: LogMemory + BinlogMemory {}
-
-impl<T: LogMemory + BinlogMemory> ReaderMemory for T {}
-
 /// Keeps nothing.
 #[derive(Debug)]
 pub struct NoMemory;
@@ -51,15 +41,6 @@ impl LogMemory for NoMemory {
     }
     fn keep(&self, _: &str, _: &Learned) {}
     fn forget_before(&self, _: &str, _: Place) {}
-}
-
-impl BinlogMemory for NoMemory {
-    fn recall(&self, _: &str, _: &str, _: u64) -> Option<FileRead> {
-        None
-    }
-    fn keep(&self, _: &str, _: &str, _: u64, _: &FileRead) {}
-    fn forget(&self, _: &str, _: &str) {}
-    fn retain(&self, _: &str, _: &BTreeSet<&str>) {}
 }
 
 /// A scanner's memory behind a segment.

@@ -5,11 +5,11 @@ use crate::{
     engine::catalog::{
         RegionCatalog,
         archive::Archive,
-        binlogs::{BinlogIndex, ReadChain},
+        binlogs::{BinlogIndex, ReadChain, ReaderMemory},
         build::{self, Evidence},
         files::{MutableFiles, NeedsOrWhy, SmallFiles},
         index::{IndexedRun, LogIndex},
-        learned::{LogMemory, ReaderMemory},
+        learned::LogMemory,
         listing::{Extent, Listing},
         reading::{LogSource, read_segment},
         repository::Repository,

@@ -73,7 +73,7 @@ mod tests {
     fn a_file_is_known_in_the_version_that_was_read() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
-        let read = |what: &str| FileRead::Damaged { what: what.to_owned(), so_far: None };
+        let read = |what: &str| FileRead::Damaged { what: what.to_owned() };
         state.keep("s", "a", u64::MAX, &read("one"));
         state.keep("s", "b", 7, &read("two"));
         state.keep("t", "a", 7, &read("three"));

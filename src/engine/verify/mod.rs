@@ -19,10 +19,11 @@ use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreWindow},
     engine::{
         catalog::{
+            binlogs::ReaderMemory,
             build::{self, Evidence},
             files::read_small,
             index::IndexedRun,
-            learned::{NoMemory, ReaderMemory},
+            learned::NoMemory,
             listing::Extent,
             observe::{Look, Reader},
         },

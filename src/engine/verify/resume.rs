@@ -5,7 +5,7 @@
 
 use crate::{
     engine::{
-        catalog::{learned::ReaderMemory, segment::Found},
+        catalog::{binlogs::ReaderMemory, segment::Found},
         state::{State, StateError, records::CopyNumber},
         verify::Copy,
     },

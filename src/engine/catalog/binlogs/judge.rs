@@ -1,6 +1,7 @@
 //! Says what a backup with its binary logs can restore.
 
 use crate::{
+    binlog::summary::Summary,
     domain::window::RestoreRange,
     engine::catalog::{Frontier, binlogs::ReadChain, repository::Repository},
     layout::backup::ListedBackup,
@@ -24,7 +25,7 @@ impl ReadChain {
     /// event names.
     #[must_use]
     pub fn covered_until(&self) -> Option<DateTime<Utc>> {
-        let known = |summary: &crate::binlog::Summary| {
+        let known = |summary: &Summary| {
             summary.max_commit.map_or(summary.covered_until, |last| last.max(summary.covered_until))
         };
         self.files.iter().map(|summary| known(summary)).max()

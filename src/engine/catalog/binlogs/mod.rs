@@ -10,8 +10,12 @@ pub mod reading;
 pub mod recover;
 
 use crate::{
-    binlog::{Summary, follows},
-    engine::catalog::{reading::LogSource, repository::Repository},
+    binlog::summary::{Summary, follows},
+    engine::catalog::{
+        learned::{LogMemory, NoMemory},
+        reading::LogSource,
+        repository::Repository,
+    },
     layout::binlogs::{BinlogChain, ListedBinlog},
     store::StoreError,
 };
@@ -34,18 +38,30 @@ pub trait BinlogMemory: Send + Sync + fmt::Debug {
     fn retain(&self, scope: &str, keys: &BTreeSet<&str>);
 }
 
+/// What a reader of a place keeps over restarts.
+pub trait ReaderMemory: LogMemory + BinlogMemory {}
+
+impl<T: LogMemory + BinlogMemory> ReaderMemory for T {}
+
+impl BinlogMemory for NoMemory {
+    fn recall(&self, _: &str, _: &str, _: u64) -> Option<FileRead> {
+        None
+    }
+    fn keep(&self, _: &str, _: &str, _: u64, _: &FileRead) {}
+    fn forget(&self, _: &str, _: &str) {}
+    fn retain(&self, _: &str, _: &BTreeSet<&str>) {}
+}
+
 /// What came of reading a binary log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileRead {
     /// It is sound to its end.
     Sound(Arc<Summary>),
-    /// It is not.
+    /// It is not: nothing of it is used.
     Damaged {
         /// What is wrong, for people.
         what: String,
-        /// What is sound of it, up to the end of a transaction.
-        so_far: Option<Arc<Summary>>,
     },
     /// It is encrypted, and the private key is not there.
     Sealed {
@@ -54,25 +70,12 @@ pub enum FileRead {
     },
 }
 
-impl FileRead {
-    /// What is sound of it.
-    #[must_use]
-    pub fn summary(&self) -> Option<&Arc<Summary>> {
-        match self {
-            Self::Sound(summary) => Some(summary),
-            Self::Damaged { so_far, .. } => so_far.as_ref(),
-            Self::Sealed { .. } => None,
-        }
-    }
-}
-
 /// The binary logs behind a backup, as far as they can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadChain {
     /// The chain by names and notes.
     pub chain: Arc<BinlogChain>,
-    /// Its first files, each sound and following the one before; the last one may be damaged behind
-    /// what is summed up.
+    /// Its first files, each sound and following the one before.
     pub files: Vec<Arc<Summary>>,
     /// Name of the private key that is missing to read the next file.
     pub lacks_key: Option<String>,
@@ -87,31 +90,38 @@ impl ReadChain {
         let mut files: Vec<Arc<Summary>> = Vec::new();
         let (mut lacks_key, mut end) = (None, None);
         for (at, object) in chain.objects.iter().enumerate() {
-            let file = match read(object) {
+            let summary = match read(object) {
                 None => {
-                    end = Some(format!("{} is damaged or has not been read", object.key));
+                    end = Some(format!("{} is damaged or has disappeared", object.key));
                     break;
                 }
                 Some(FileRead::Sealed { key_id }) => {
                     lacks_key = Some(key_id);
                     break;
                 }
-                Some(file) => file,
-            };
-            if let (Some(summary), Some(before)) = (file.summary(), files.last())
-                && let Err(what) = match object.joins {
-                    true => joins(before, summary),
-                    false => follows(before, &chain.objects[at - 1].name, summary, &object.name),
+                Some(FileRead::Damaged { what }) => {
+                    end = Some(format!("{} cannot be used: {what}", object.key));
+                    break;
                 }
-            {
+                Some(FileRead::Sound(summary)) => summary,
+            };
+            if summary.incidents > 0 {
+                end = Some(format!(
+                    "{} has a mark of the server that events were lost: nothing behind it is exact; \
+                     make a new base backup",
+                    object.key
+                ));
+                break;
+            }
+            let joint = files.last().map_or(Ok(()), |before| match object.joins {
+                true => joins(before, &summary),
+                false => follows(before, &chain.objects[at - 1].name, &summary, &object.name),
+            });
+            if let Err(what) = joint {
                 end = Some(format!("{} does not follow: {what}", object.key));
                 break;
             }
-            files.extend(file.summary().cloned());
-            if let FileRead::Damaged { what, .. } = file {
-                end = Some(format!("{} is damaged: {what}", object.key));
-                break;
-            }
+            files.push(summary);
         }
         if files.len() == chain.objects.len() && end.is_none() {
             end = chain.gap.clone().map(|gap| match chain.behind_gap {

@@ -1,7 +1,10 @@
 //! Reads one binary log out of a store, as a stream: it may be a gigabyte large.
 
 use crate::{
-    binlog::{self, Cut},
+    binlog::{
+        stop::{Cut, find_stop},
+        summary::summarize,
+    },
     domain::recovery::Codec,
     engine::{
         catalog::{binlogs::FileRead, reading::LogSource},
@@ -41,30 +44,25 @@ pub async fn read(
     let Ok(key) = source.prefix.join(&object.key) else { return Ok(None) };
     let stored = Stored { key: &key, codec: object.codec, key_id: object.key_id.as_deref() };
     let expected = object.file_bytes;
-    let read =
-        with_file(source.store, stored, source.keys, move |file| match binlog::summarize(file) {
-            Ok(summary) => {
-                let bytes = summary.bytes;
-                let fits = expected.is_none_or(|expected| expected == bytes);
-                let summary = Arc::new(summary);
-                match fits {
-                    true => FileRead::Sound(summary),
-                    false => FileRead::Damaged {
-                        what: format!("it has {bytes} bytes, not {}", expected.unwrap_or(bytes)),
-                        so_far: Some(summary),
-                    },
-                }
+    let read = with_file(source.store, stored, source.keys, move |file| match summarize(file) {
+        Ok(summary) => {
+            let bytes = summary.bytes;
+            let fits = expected.is_none_or(|expected| expected == bytes);
+            let summary = Arc::new(summary);
+            match fits {
+                true => FileRead::Sound(summary),
+                false => FileRead::Damaged {
+                    what: format!("it has {bytes} bytes, not {}", expected.unwrap_or(bytes)),
+                },
             }
-            Err(fault) => {
-                let what = chain(&fault);
-                FileRead::Damaged { what, so_far: fault.so_far().cloned().map(Arc::new) }
-            }
-        });
+        }
+        Err(fault) => FileRead::Damaged { what: chain(&fault) },
+    });
     Ok(match read.await? {
         None => None,
         Some(Ok(read)) => Some(read),
         Some(Err(SealedError::NoKey(key_id))) => Some(FileRead::Sealed { key_id }),
-        Some(Err(error)) => Some(FileRead::Damaged { what: chain(&error), so_far: None }),
+        Some(Err(error)) => Some(FileRead::Damaged { what: chain(&error) }),
     })
 }
 
@@ -80,9 +78,8 @@ pub async fn cut(
 ) -> Result<Option<Result<Cut, String>>, StoreError> {
     let Ok(key) = source.prefix.join(&object.key) else { return Ok(None) };
     let stored = Stored { key: &key, codec: object.codec, key_id: object.key_id.as_deref() };
-    let find = move |file: &mut dyn Read| {
-        binlog::find_stop(file, from, target).map_err(|fault| chain(&fault))
-    };
+    let find =
+        move |file: &mut dyn Read| find_stop(file, from, target).map_err(|fault| chain(&fault));
     let found = with_file(source.store, stored, source.keys, find).await?;
     Ok(found.map(|found| found.map_err(|error| chain(&error)).and_then(|found| found)))
 }

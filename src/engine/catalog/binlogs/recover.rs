@@ -1,7 +1,7 @@
 //! Works out one recovery along binary logs: which base backup, which files, exactly where to stop.
 
 use crate::{
-    binlog::Summary,
+    binlog::summary::Summary,
     domain::{
         binlog::{Flavour, GtidSet},
         recovery::{BaseImage, BinlogObject, BinlogPlan, RecoveryTarget},

@@ -127,6 +127,12 @@ pub fn plan(
     plan
 }
 
+/// What is missing of the binary logs in the primary itself, for people.
+fn gaps(source: &Look) -> impl Iterator<Item = String> {
+    let gaps = source.chains.iter().filter_map(|(label, chain)| Some((label, chain.gap.as_ref()?)));
+    gaps.map(|(label, gap)| format!("in the primary region, behind backup {label}: {gap}"))
+}
+
 /// Segments that the target lacks or has with wrong contents, in log order.
 fn segments(source: &Look, target: &Look, damaged: &BTreeSet<String>) -> Vec<Step> {
     let needed = NeededLog::of(source, target);

@@ -4,7 +4,7 @@
 use crate::{
     engine::{
         catalog::{build::is_complete, observe::Look, segment::Found},
-        replicate::plan::{CopyPlan, Proof, Stage, Step, absent, step},
+        replicate::plan::{CopyPlan, Proof, Stage, Step, absent, gaps, step},
     },
     layout::myhoard::keys::{Role, in_stream, role},
 };
@@ -43,6 +43,7 @@ pub(super) fn plan(source: &Look, target: &Look, damaged: &BTreeSet<String>) -> 
         }
     }
     plan.problems.extend(incomplete(source));
+    plan.problems.extend(gaps(source));
     plan.withdrawn = withdrawn(source, target);
     plan.log = vec![
         Stage { name: "marks of broken streams", steps: marks },

@@ -4,7 +4,7 @@
 use crate::{
     engine::{
         catalog::{build::is_complete, observe::Look, segment::Found},
-        replicate::plan::{CopyPlan, Proof, Stage, Step, absent, step},
+        replicate::plan::{CopyPlan, Proof, Stage, Step, absent, gaps, step},
     },
     layout::{
         backup::PartSum,
@@ -47,6 +47,7 @@ pub(super) fn plan(source: &Look, target: &Look, damaged: &BTreeSet<String>) -> 
         Stage { name: "base backups", steps: parts(source, target, damaged) },
         Stage { name: "manifests", steps: manifests },
     ];
+    plan.problems.extend(gaps(source));
     for backup in source.backups.iter().filter(|backup| !is_whole(source, &backup.label)) {
         let label = &backup.label;
         plan.problems.push(format!("backup {label} is not complete in the primary region"));

@@ -1,41 +1,29 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
+mod make;
+
 use crate::{
-    domain::{
-        cloud::CloudName,
-        fork::ForkPhase,
-        ids::ServiceId,
-        recovery::{BinlogPlan, Recovery, RecoveryPlan},
-    },
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId},
     engine::{
         config::ForkSettings,
         error::chain,
-        fork::{
-            ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch,
-            error::ForkError,
-            mysql::{MySqlOrder, runner as mysql},
-            runner,
-        },
-        replicate::execute::Progress as CopyProgress,
-        stage::{self, StageError},
+        fork::{ForkSite, Progress, Watch},
+        fork_jobs::make::Unmade,
         state::{State, StateError, forks::StoredFork},
     },
-    layout::BackupFormat,
     sealed::keys::Keys,
     store::BlobStore,
     sys::clock::Clock,
 };
-use futures_util::FutureExt;
 use std::{
     collections::BTreeMap,
     net::TcpListener,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// The administrator that every fork gets, as Aiven's services have it.
 pub const ADMIN_USER: &str = "avnadmin";
@@ -204,91 +192,11 @@ impl ForkJobs {
         cancel: CancellationToken,
     ) {
         let watch = Recorder { jobs: &self, id };
-        let made = match &fork.recovery {
-            Recovery::Postgres(plan) => {
-                Box::pin(self.make_postgres(&watch, &fork, plan, store, &cancel)).await
-            }
-            Recovery::MySql(plan) => {
-                let order = self.mysql_order(&fork, plan, store);
-                let making = mysql::run(&order, fork.phase, &watch, &*self.clock, &cancel);
-                Box::pin(making).await.map_err(Unmade::from)
-            }
-        };
-        match made {
-            Ok(()) => {
-                info!(fork = %id, port = fork.port, "the fork is running");
-                remove_staged(&fork);
-            }
+        match self.make(&watch, &fork, store, &cancel).await {
+            Ok(()) => info!(fork = %id, port = fork.port, "the fork is running"),
             // The phase stays: the next engine goes on, or the deletion does.
             Err(Unmade::Interrupted) => info!(fork = %id, "the fork was interrupted"),
             Err(Unmade::Failed(what)) => self.fail(id, &what),
-        }
-    }
-
-    async fn make_postgres(
-        &self,
-        watch: &Recorder<'_>,
-        fork: &StoredFork,
-        plan: &RecoveryPlan,
-        store: Arc<dyn BlobStore>,
-        cancel: &CancellationToken,
-    ) -> Result<(), Unmade> {
-        let site_store = match fork.place.format {
-            BackupFormat::PgHoard => {
-                Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
-            }
-            BackupFormat::PgBackRest { .. }
-            | BackupFormat::MyHoard { .. }
-            | BackupFormat::Stream => None,
-        };
-        let (root, plan) = match (store.local_root(), &site_store) {
-            // A fork that is open reads its copy no more.
-            (Some(root), None) => (root, plan.clone()),
-            _ if fork.phase == ForkPhase::Ready => (stage::root_of(&fork.dir), plan.clone()),
-            _ => self.stage(watch, fork, plan, store, cancel).await?,
-        };
-        let order = self.order(fork, plan, root, site_store);
-        Ok(Box::pin(runner::run(&order, fork.phase, watch, &*self.clock, cancel)).await?)
-    }
-
-    /// Brings the objects of a copy that is not in a directory to this machine.
-    async fn stage(
-        &self,
-        watch: &Recorder<'_>,
-        fork: &StoredFork,
-        plan: &RecoveryPlan,
-        store: Arc<dyn BlobStore>,
-        cancel: &CancellationToken,
-    ) -> Result<(PathBuf, RecoveryPlan), StageError> {
-        if fork.phase == ForkPhase::Planned {
-            watch.phase(ForkPhase::Restoring);
-        }
-        let done = CopyProgress::default();
-        let staging = async {
-            let dir = &fork.dir;
-            match fork.place.format {
-                BackupFormat::PgHoard => {
-                    stage::open_log(&*store, plan, dir, &self.keys, &done, cancel).await
-                }
-                BackupFormat::PgBackRest { .. }
-                | BackupFormat::MyHoard { .. }
-                | BackupFormat::Stream => {
-                    let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
-                    Ok((root, plan.clone()))
-                }
-            }
-        };
-        let mut staging = staging.boxed();
-        loop {
-            tokio::select! {
-                staged = &mut staging => return staged,
-                () = self.clock.sleep(Duration::from_secs(1)) => watch.progress(Progress {
-                    phase: ForkPhase::Restoring,
-                    current: Some(done.done_bytes.load(Ordering::Relaxed)),
-                    max: Some(done.total_bytes.load(Ordering::Relaxed)),
-                    unit: "bytes_compressed",
-                }),
-            }
         }
     }
 
@@ -300,46 +208,6 @@ impl ForkJobs {
         });
         if let Err(fault) = changed {
             error!(fork = %id, error = %chain(&fault), "the fork's failure cannot be kept");
-        }
-    }
-
-    fn order(
-        &self,
-        fork: &StoredFork,
-        plan: RecoveryPlan,
-        store_root: PathBuf,
-        site_store: Option<SiteStore>,
-    ) -> ForkOrder {
-        ForkOrder {
-            service: fork.id.clone(),
-            plan,
-            place: fork.place.clone(),
-            store_root,
-            site_store,
-            site: site(fork),
-            admin_user: ADMIN_USER.to_owned(),
-            admin_password: Secret::new(fork.admin_password.clone()),
-            settings: self.settings.settings.clone(),
-            wal_fetch: self.program.clone(),
-        }
-    }
-
-    fn mysql_order(
-        &self,
-        fork: &StoredFork,
-        plan: &BinlogPlan,
-        store: Arc<dyn BlobStore>,
-    ) -> MySqlOrder {
-        MySqlOrder {
-            service: fork.id.clone(),
-            plan: plan.clone(),
-            store,
-            keys: self.keys.clone(),
-            site: site(fork),
-            admin_user: ADMIN_USER.to_owned(),
-            admin_password: Secret::new(fork.admin_password.clone()),
-            settings: self.settings.mysql_settings.clone(),
-            programs: self.settings.programs(plan.flavour).cloned(),
         }
     }
 
@@ -365,12 +233,7 @@ impl ForkJobs {
             // A panic in it was reported by the runtime; what it left is removed all the same.
             let _ = task.await;
         }
-        let removed = match &fork.recovery {
-            Recovery::Postgres(plan) => {
-                runner::remove(&site(&fork), plan.postgres_major, &*self.clock).await
-            }
-            Recovery::MySql(_) => mysql::remove(&site(&fork), &*self.clock).await,
-        };
+        let removed = make::remove(&fork, &*self.clock).await;
         if let Err(fault) = removed {
             error!(fork = %id, error = %chain(&fault),
                 "the fork's server or files cannot be removed; the next start tries again");
@@ -390,42 +253,6 @@ impl ForkJobs {
         for task in tasks {
             let _ = task.await;
         }
-    }
-}
-
-/// Why a fork was not made.
-enum Unmade {
-    /// The engine is being stopped, or the fork deleted.
-    Interrupted,
-    /// For the person who waits.
-    Failed(String),
-}
-
-impl From<ForkError> for Unmade {
-    fn from(error: ForkError) -> Self {
-        match error {
-            ForkError::Cancelled(_) => Self::Interrupted,
-            error => Self::Failed(chain(&error)),
-        }
-    }
-}
-
-impl From<StageError> for Unmade {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::Interrupted => Self::Interrupted,
-            error => Self::Failed(chain(&error)),
-        }
-    }
-}
-
-/// What was brought to this machine is not needed by a fork that is open.
-fn remove_staged(fork: &StoredFork) {
-    let staged = stage::root_of(&fork.dir);
-    if staged.exists()
-        && let Err(error) = std::fs::remove_dir_all(&staged)
-    {
-        warn!(dir = %staged.display(), %error, "what was staged for a fork cannot be removed");
     }
 }
 
