@@ -116,7 +116,7 @@ pub struct Progress {
     pub current: Option<u64>,
     /// What there is to do, where it is known.
     pub max: Option<u64>,
-    /// The unit of both: `bytes_uncompressed` or `wal_lsn`.
+    /// The unit of both: `bytes_uncompressed`, `bytes_compressed`, `wal_lsn` or `binlog_bytes`.
     pub unit: &'static str,
 }
 
