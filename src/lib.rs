@@ -14,6 +14,8 @@ pub mod plugin;
 pub mod provider;
 
 #[cfg(feature = "engine")]
+pub mod binlog;
+#[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod layout;
