@@ -12,8 +12,8 @@ pub mod binlogs;
 pub mod report;
 
 mod parse;
-mod server;
 mod process;
+mod server;
 
 mod files;
 mod joint;

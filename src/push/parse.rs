@@ -131,9 +131,10 @@ mod tests {
 
     #[test]
     fn what_servers_say() {
-        let mariadb =
-            facts("10.11.19-MariaDB-log\t16\t1\t/var/lib/mysql/bin\t0\t2026-11-26 04:50:45.502284\n")
-                .unwrap();
+        let mariadb = facts(
+            "10.11.19-MariaDB-log\t16\t1\t/var/lib/mysql/bin\t0\t2026-11-26 04:50:45.502284\n",
+        )
+        .unwrap();
         assert_eq!((mariadb.flavour, mariadb.name().as_str()), (Flavour::MariaDb, "16"));
         assert_eq!(rounded_up(mariadb.now).to_rfc3339(), "2026-11-26T04:50:46+00:00");
         assert_eq!(rounded_up(rounded_up(mariadb.now)), rounded_up(mariadb.now));
@@ -153,7 +154,10 @@ mod tests {
         let position = BinlogPosition { file: "bin.000002".into(), offset: 534 };
         assert_eq!(status("bin.000002\t534\t\t\t\n").unwrap(), position);
         assert!(status("").is_err() && status("bin.000002\tx").is_err());
-        assert_eq!(logs("bin.000001\t814\tNo\nbin.000002\t534\tNo\n"), ["bin.000001", "bin.000002"]);
+        assert_eq!(
+            logs("bin.000001\t814\tNo\nbin.000002\t534\tNo\n"),
+            ["bin.000001", "bin.000002"]
+        );
     }
 
     #[test]
@@ -163,10 +167,8 @@ mod tests {
         let found = coordinates(Flavour::MariaDb, info).unwrap();
         assert_eq!(found.position, BinlogPosition { file: "bin.000002".into(), offset: 534 });
         assert_eq!(found.executed.unwrap().to_string(), "0-16-4,1-16-2");
-        let (one, other) = (
-            "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
-            "4e11fa47-71ca-11e1-9e33-c80aa9429562:1",
-        );
+        let (one, other) =
+            ("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5", "4e11fa47-71ca-11e1-9e33-c80aa9429562:1");
         let info = format!(
             "binlog_pos = filename 'b.1', position '4', GTID of the last change '{one},\n{other}'\n"
         );

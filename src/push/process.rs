@@ -69,9 +69,7 @@ impl Program {
     ) -> Result<String, PushError> {
         let mut child = self.start()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let finished = async {
-            tokio::join!(all_of(stdout), end_of(stderr), child.wait())
-        };
+        let finished = async { tokio::join!(all_of(stdout), end_of(stderr), child.wait()) };
         let (answer, messages, status) = tokio::select! {
             finished = finished => finished,
             () = clock.sleep(limit) => return Err(self.too_long(limit)),
