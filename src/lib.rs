@@ -20,6 +20,8 @@ pub mod engine;
 #[cfg(feature = "engine")]
 pub mod layout;
 #[cfg(feature = "engine")]
+pub mod push;
+#[cfg(feature = "engine")]
 pub mod restore;
 #[cfg(feature = "engine")]
 pub mod sealed;

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("binlog", &["binlog", "domain"]),
     ("layout", &["layout", "domain", "store::key"]),
     ("sealed", &["sealed", "layout", "domain"]),
+    ("push", &["push", "layout", "store", "binlog", "domain", "sys"]),
     ("restore", &["restore", "sealed", "layout", "store", "domain"]),
     (
         "engine",
@@ -67,7 +68,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("liblzma::", &["sealed/codec.rs", "wal/decode.rs"]),
     ("snap::", &["sealed/codec.rs", "wal/decode.rs"]),
     ("blake2::", &["restore/tree.rs"]),
-    ("process::Command", &["engine/fork/process.rs", "engine/privilege.rs"]),
+    ("process::Command", &["engine/fork/process.rs", "engine/privilege.rs", "push/process.rs"]),
 ];
 
 /// Files with decisions and no effects.
@@ -78,6 +79,7 @@ const PURE: &[&str] = &[
     "wal/",
     "binlog/",
     "sealed/",
+    "push/parse.rs",
     "restore/place.rs",
     "restore/plan.rs",
     "restore/index_object.rs",
