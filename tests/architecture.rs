@@ -20,7 +20,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("layout", &["layout", "domain", "store::key"]),
     ("sealed", &["sealed", "layout", "domain"]),
     ("restore", &["restore", "sealed", "layout", "store", "domain"]),
-    ("engine", &["engine", "restore", "sealed", "layout", "wal", "store", "api", "domain", "sys"]),
+    (
+        "engine",
+        &[
+            "engine", "restore", "sealed", "layout", "binlog", "wal", "store", "api", "domain",
+            "sys",
+        ],
+    ),
     // The decisions know neither the store nor the wire.
     ("engine/catalog/build.rs", &["engine::catalog", "layout", "wal", "domain", "store::key"]),
     ("engine/catalog/repository.rs", &["engine::catalog", "layout", "domain"]),
