@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb_has_exactly_the_rows_of_each_moment() {
-    if unprivileged("exact::mariadb_has_exactly_the_rows_of_each_moment") {
+    if unprivileged(Product::MariaDb, "exact::mariadb_has_exactly_the_rows_of_each_moment") {
         each_moment(Product::MariaDb).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_has_exactly_the_rows_of_each_moment() {
-    if unprivileged("exact::mysql_has_exactly_the_rows_of_each_moment") {
+    if unprivileged(Product::MySql, "exact::mysql_has_exactly_the_rows_of_each_moment") {
         each_moment(Product::MySql).await;
     }
 }

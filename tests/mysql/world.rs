@@ -35,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PASSWORD: &str = "hunter2-is-long-Enough-\"'\\";
 
 /// Whether this process may run a server. As root it runs the test once more, unprivileged.
-pub(crate) fn unprivileged(test: &str) -> bool {
+pub(crate) fn unprivileged(product: Product, test: &str) -> bool {
     if support::postgres_user().is_none() {
         return true;
     }
+    product.prepare();
     let mut again = command(std::env::current_exe().unwrap());
     let out = again.args([test, "--exact", "--nocapture", "--include-ignored"]);
     let out = out.env("HOME", "/").output().unwrap();
