@@ -122,19 +122,8 @@ impl<R: Read> Events<R> {
             Kind::PreviousGtids | Kind::GtidList => WHOLE_BYTES,
             Kind::FormatDescription
             | Kind::StartEncryption
-            | Kind::Gtid
-            | Kind::AnonymousGtid
-            | Kind::TaggedGtid
-            | Kind::MariaDbGtid
-            | Kind::Query
-            | Kind::Statement
-            | Kind::Prelude
-            | Kind::Rows
-            | Kind::Inside
-            | Kind::Payload
-            | Kind::Xid
-            | Kind::XaPrepare
-            | Kind::Incident
+            | Kind::Gtid(_)
+            | Kind::Part(_)
             | Kind::Rotate
             | Kind::Stop
             | Kind::PassOver

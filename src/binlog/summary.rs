@@ -6,7 +6,7 @@
 
 use crate::{
     binlog::{
-        event::{Format, Header, IN_USE, Kind, rotated_to},
+        event::{Format, Header, IN_USE, Kind, Part, rotated_to},
         fault::{Damage, Fault},
         groups::{Found, Grammar, Group, Step},
         gtids::{self, Gathered},
@@ -273,7 +273,7 @@ impl Sums {
             Step::Nothing => ControlFlow::Continue(()),
         };
         match event.kind {
-            Kind::Incident => {
+            Kind::Part(Part::Incident) => {
                 self.summary.incidents += 1;
                 flow = sink(Seen::Incident { start });
             }
@@ -290,18 +290,7 @@ impl Sums {
                 return Err(Damage::Unsupported(format!("it has events of kind {number}")));
             }
             Kind::PassOver => self.preamble(event),
-            Kind::Gtid
-            | Kind::AnonymousGtid
-            | Kind::TaggedGtid
-            | Kind::MariaDbGtid
-            | Kind::Query
-            | Kind::Statement
-            | Kind::Prelude
-            | Kind::Rows
-            | Kind::Inside
-            | Kind::Payload
-            | Kind::Xid
-            | Kind::XaPrepare => {}
+            Kind::Gtid(_) | Kind::Part(_) => {}
         }
         self.summary.bytes = event.end;
         Ok(flow)
@@ -407,7 +396,7 @@ mod tests {
         assert_eq!(summary.anonymous, anonymous as u64);
         let times = || facts.groups.iter().map(fixture::FactGroup::committed_at);
         assert_eq!(summary.first_commit, times().next());
-        assert_eq!(summary.last_commit, times().last());
+        assert_eq!(summary.last_commit, times().next_back());
         assert_eq!(summary.max_commit, times().max());
         assert!(summary.covered_until >= times().max().unwrap_or(summary.created_at), "{name}");
         if let Some(first) = facts.groups.first() {

@@ -81,13 +81,14 @@ impl<'a> Bytes<'a> {
     /// first one, and the number behind them, lowest bits first.
     pub(super) fn unsigned(&mut self) -> Option<u64> {
         let first = self.take(1)?[0];
-        let more = first.trailing_ones() as usize;
+        let more_bytes = first.trailing_ones();
+        let more = more_bytes as usize;
         let mut wide = [0; 8];
         wide[..more].copy_from_slice(self.take(more)?);
         let wide = u64::from_le_bytes(wide);
-        let low = u64::from(first).checked_shr(more as u32 + 1).unwrap_or(0);
+        let low = u64::from(first).checked_shr(more_bytes + 1).unwrap_or(0);
         // With 8 more bytes the first one holds nothing of the number.
-        let low_bits = 7_u32.saturating_sub(more as u32);
+        let low_bits = 7_u32.saturating_sub(more_bytes);
         let high = wide.checked_shl(low_bits)?;
         (high >> low_bits == wide).then_some(high | low)
     }
@@ -108,7 +109,7 @@ mod tests {
     /// As `write_varlen_bytes_unsigned` does it.
     fn encode(number: u64) -> Vec<u8> {
         let bits = 64 - number.leading_zeros();
-        let length = (bits * 575 >> 12) + 1;
+        let length = ((bits * 575) >> 12) + 1;
         let mut wide = u128::from(number) << length.min(8) | ((1 << (length - 1)) - 1);
         if length == 9 {
             wide = u128::from(number) << 8 | 0xFF;
