@@ -308,6 +308,15 @@ pub(super) fn ask_to_end(pid: i32, how: Ask) {
     }
 }
 
+/// Whether a process has ended with all of its threads: until then it may write, and holds its port.
+pub(super) fn is_gone(pid: i32) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let Ok(stat) = fs::read_to_string(process.join("stat")) else { return true };
+    // One that only waits for its parent has the state Z and no thread but the first (`proc(5)`).
+    let ended = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    ended && fs::read_dir(process.join("task")).map_or(0, Iterator::count) <= 1
+}
+
 /// Time that a process has used on a core, in clock ticks. It grows as long as the process works.
 pub(super) fn ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -368,14 +377,19 @@ fn is_one_of(process: &Path, names: &[&str]) -> bool {
 /// # Errors
 /// [`ForkError::NoProgress`] when one does not go.
 pub(super) async fn end_all_in(dir: &Path, clock: &dyn Clock) -> Result<(), ForkError> {
+    let mut ending = Vec::new();
     for round in 0..100 {
         let left = working_in(dir, OURS);
-        if left.is_empty() {
+        ending.retain(|pid: &Pid| !is_gone(pid.as_raw_nonzero().get()));
+        if left.is_empty() && ending.is_empty() {
             return Ok(());
         }
         let signal = if round < 20 { Signal::TERM } else { Signal::KILL };
         for pid in left {
             let _ = kill_process(pid, signal);
+            if !ending.contains(&pid) {
+                ending.push(pid);
+            }
         }
         clock.sleep(Duration::from_millis(50)).await;
     }

@@ -17,7 +17,7 @@ use crate::{
                 feed::{Feed, Source},
                 paths::Step,
                 programs::call,
-                runner::Job,
+                runner::{Job, end_all},
                 untar::{self, TarError},
             },
             patience::Patience,
@@ -80,7 +80,7 @@ pub(super) async fn restore(job: &Job<'_>) -> Result<(), ForkError> {
 /// Takes away what an earlier run left half done, first its programs, otherwise they go on writing.
 async fn clear(job: &Job<'_>) -> Result<(), ForkError> {
     let (site, paths) = (&job.order.site, job.paths());
-    process::end_all_in(&site.dir, job.clock).await?;
+    end_all(site, job.clock).await?;
     paths.unmark()?;
     for dir in [site.data(), paths.own_logs(), paths.tmp()] {
         remove_dir(&dir).await?;

@@ -1,6 +1,7 @@
 //! Opens the source's binary logs into the fork's directory, each proven as it passes.
 
 use crate::{
+    binlog::summary::summarize,
     domain::recovery::{BinlogObject, BinlogPlan},
     engine::{
         error::chain,
@@ -28,6 +29,9 @@ use std::{
 
 /// Files that are opened at the same time. Each uses a core and a few megabytes.
 const FILES_AT_ONCE: usize = 2;
+
+/// How much of a file is read at once, in bytes.
+const PIECE: usize = 256 << 10;
 
 /// A binary log on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +75,13 @@ pub(super) async fn open(
     }
     make_private_dir(&paths.binlogs())?;
     paths.mark(Step::Opening, plan)?;
-    let pairs: Vec<_> = plan.log.iter().cloned().zip(local(paths, plan)).collect();
-    let one = |(object, local): (BinlogObject, LocalLog)| one(object, local, keys, source).boxed();
+    let pairs = plan.log.iter().cloned().zip(local(paths, plan)).enumerate();
+    let pairs: Vec<_> = pairs.collect();
+    let last = pairs.len().saturating_sub(1);
+    let one = |(at, (object, local)): (usize, (BinlogObject, LocalLog))| {
+        let needed_to = (at == last).then_some(plan.stop_offset);
+        one(object, local, needed_to, keys, source).boxed()
+    };
     let opened = stream::iter(pairs).map(one).buffer_unordered(FILES_AT_ONCE);
     opened.try_collect::<Vec<()>>().await.map(drop)
 }
@@ -80,6 +89,7 @@ pub(super) async fn open(
 async fn one(
     object: BinlogObject,
     local: LocalLog,
+    needed_to: Option<u64>,
     keys: &Arc<Keys>,
     source: &Source<'_>,
 ) -> Result<(), ForkError> {
@@ -90,7 +100,7 @@ async fn one(
     }
     let keys = keys.clone();
     let objects = [(object.key.clone(), object.size_bytes)];
-    source.stream(&objects, move |feed| write(feed, &object, &local, &keys)).await
+    source.stream(&objects, move |feed| write(feed, &object, &local, needed_to, &keys)).await
 }
 
 /// Writes the plain file, and gives it its name when all of it was right.
@@ -98,6 +108,7 @@ fn write(
     feed: impl Read,
     object: &BinlogObject,
     local: &LocalLog,
+    needed_to: Option<u64>,
     keys: &Keys,
 ) -> Result<(), ForkError> {
     let sealed = |error: SealedError| fault(object, error);
@@ -114,10 +125,15 @@ fn write(
         bytes: 0,
         failed: None,
     };
-    let proven = prove(&mut tee);
+    // The reader takes small pieces of what it reads.
+    let mut buffered = io::BufReader::with_capacity(PIECE, &mut tee);
+    let proven = prove(&mut buffered, needed_to);
+    // What it had no use for belongs to the file all the same.
+    let read = io::copy(&mut buffered, &mut io::sink());
     if let Some(source) = tee.failed {
         return Err(written(source));
     }
+    let proven = proven.and_then(|()| read.map(drop).map_err(|error| chain(&error)));
     let (file, bytes) = (tee.file, tee.bytes);
     let damaged = |what: String| {
         ForkError::from(MySqlError::Binlog {
@@ -149,19 +165,30 @@ fn fault(object: &BinlogObject, error: SealedError) -> ForkError {
     }
 }
 
-/// Reads a binary log to its end, and says what is wrong with it.
-fn prove(mut file: impl Read) -> Result<(), String> {
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic).map_err(|error| chain(&error))?;
-    if magic != *b"\xFEbin" {
-        return Err("it does not begin as a binary log".to_owned());
+/// Reads a binary log to its end, and says what is wrong with it. Of the last one of a plan, only
+/// what lies before the stop is needed.
+fn prove(file: impl Read, needed_to: Option<u64>) -> Result<(), String> {
+    let fault = match summarize(file) {
+        Ok(_) => return Ok(()),
+        Err(fault) => fault,
+    };
+    let sound = fault.so_far.as_ref().map_or(0, |summary| summary.groups_end);
+    let only_the_end = fault.damage.only_the_end_is_missing();
+    if only_the_end && needed_to.is_some_and(|needed| needed <= sound) {
+        return Ok(());
     }
-    io::copy(&mut file, &mut io::sink()).map(drop).map_err(|error| chain(&error))
+    Err(chain(&fault))
 }
 
-/// Groups of events, which are transactions or statements of their own, in files of our own server.
-pub(super) fn groups(_files: &[PathBuf]) -> Result<Option<u64>, ForkError> {
-    Ok(None)
+/// Groups of events, which are transactions or statements of their own, in the fork's own log.
+pub(super) fn groups(dir: &Path) -> Result<u64, ForkError> {
+    let mut groups = 0;
+    for path in own(dir)? {
+        let file = fs::File::open(&path).map_err(|source| file_fault("reading", &path, source))?;
+        let summary = summarize(io::BufReader::with_capacity(PIECE, file));
+        groups += summary.map_err(|fault| MySqlError::OwnLog { what: chain(&fault) })?.groups;
+    }
+    Ok(groups)
 }
 
 /// Writes what is read from it into a file.
@@ -186,7 +213,7 @@ impl<R: Read> Read for Tee<R> {
 }
 
 /// The fork's own binary logs, in order.
-pub(super) fn own(dir: &Path) -> Result<Vec<PathBuf>, ForkError> {
+fn own(dir: &Path) -> Result<Vec<PathBuf>, ForkError> {
     let fault = |source| file_fault("reading", dir, source);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(fault)? {

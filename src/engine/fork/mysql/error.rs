@@ -131,6 +131,12 @@ pub enum MySqlError {
         /// What is missing and what is too much.
         what: String,
     },
+    /// The fork's own log cannot be read.
+    #[error("the fork's own binary log cannot be compared with the plan: {what}")]
+    OwnLog {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A question was not answered.
     #[error("{doing} on the fork's server failed: {said}")]
     Sql {

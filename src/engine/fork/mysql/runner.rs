@@ -20,7 +20,12 @@ use crate::{
     },
     sys::clock::Clock,
 };
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How often and how long a server that was killed is looked at until it is gone.
+const GONE_INTERVAL: Duration = Duration::from_millis(20);
+const GONE_ROUNDS_MAX: u32 = 3000;
 
 /// What every phase needs.
 pub(super) struct Job<'a> {
@@ -113,13 +118,26 @@ pub async fn ensure_running(order: &MySqlOrder, clock: &dyn Clock) -> Result<(),
 /// [`ForkError::Path`] for directories that cannot be a fork's, and what cannot be deleted.
 pub async fn remove(site: &ForkSite, clock: &dyn Clock) -> Result<(), ForkError> {
     site.check_paths()?;
-    if let Some(pid) = process::mysql_server_in(&site.data()) {
-        // Its data are not needed any more.
+    end_all(site, clock).await?;
+    remove_dir(&site.dir).await?;
+    remove_dir(&site.socket_dir).await
+}
+
+/// Ends everything that works in the fork's directory. What the server has not written down is not
+/// needed any more.
+pub(super) async fn end_all(site: &ForkSite, clock: &dyn Clock) -> Result<(), ForkError> {
+    let server = process::mysql_server_in(&site.data());
+    if let Some(pid) = server {
         process::ask_to_end(pid, Ask::AtOnce);
     }
     process::end_all_in(&site.dir, clock).await?;
-    remove_dir(&site.dir).await?;
-    remove_dir(&site.socket_dir).await
+    for _ in 0..GONE_ROUNDS_MAX {
+        if server.is_none_or(process::is_gone) {
+            return Ok(());
+        }
+        clock.sleep(GONE_INTERVAL).await;
+    }
+    Err(ForkError::NoProgress { doing: "ending the fork's server", minutes: 1 })
 }
 
 impl<'a> Job<'a> {
@@ -144,10 +162,7 @@ impl<'a> Job<'a> {
 
     /// Stops what a failed run left. The failure itself is what is told.
     async fn close(&self) {
-        if let Some(pid) = self.server() {
-            process::ask_to_end(pid, Ask::AtOnce);
-        }
-        let ended = process::end_all_in(&self.order.site.dir, self.clock).await;
+        let ended = end_all(&self.order.site, self.clock).await;
         if let Err(error) = ended.and_then(|()| Identity::lock(&self.paths())) {
             tracing::error!(service = %self.order.service, %error, "stopping a failed fork failed");
         }

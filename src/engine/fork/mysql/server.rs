@@ -142,7 +142,7 @@ impl Job<'_> {
         let Some(pid) = self.server() else { return Ok(()) };
         process::ask_to_end(pid, Ask::Politely);
         let deadline = self.clock.monotonic() + STOP_LIMIT;
-        while self.server() == Some(pid) {
+        while !process::is_gone(pid) {
             if self.clock.monotonic() > deadline {
                 return Err(ForkError::NoProgress { doing, minutes: STOP_LIMIT.as_secs() / 60 });
             }
