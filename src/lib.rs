@@ -14,9 +14,13 @@ pub mod plugin;
 pub mod provider;
 
 #[cfg(feature = "engine")]
+pub mod binlog;
+#[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod layout;
+#[cfg(feature = "engine")]
+pub mod push;
 #[cfg(feature = "engine")]
 pub mod restore;
 #[cfg(feature = "engine")]

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The product's story with real parts: a PostgreSQL with backups in one region, the engine, Terraform,
-# the loss of that region, and the fork in the other one. The backups are made here by pgBackRest; with
-# FORMAT=pghoard they are a recorded site of PGHoard, which has no package.
-# usage: [FORMAT=pghoard] run.sh DIRECTORY_WITH_THE_BINARIES
+# The product's story with real parts: a database with backups in one region, the engine, Terraform, the
+# loss of that region, and the fork in the other one. The database is PostgreSQL and its backups are made
+# here by pgBackRest; with FORMAT=pghoard they are a recorded site of PGHoard, which has no package. With
+# ENGINE=mysql it is a MariaDB whose backups btar push takes.
+# usage: [ENGINE=mysql] [FORMAT=pghoard] run.sh DIRECTORY_WITH_THE_BINARIES
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,6 +43,9 @@ cleanup() {
         [ -s "$log" ] && { echo "--- the end of ${log##*/}:"; tail -n 25 "$log"; } >&2
       done
     fi
+    for pidfile in "$root"/primary/pid "$root"/engine/forks/*/server.pid; do
+      [ -f "$pidfile" ] && kill -KILL "$(head -n1 "$pidfile")" 2>/dev/null
+    done
     for pidfile in "$root"/primary/data/postmaster.pid "$root"/engine/forks/*/*/data/postmaster.pid \
       "$root"/engine/forks/*/data/postmaster.pid; do
       [ -f "$pidfile" ] && kill -QUIT "$(head -n1 "$pidfile")" 2>/dev/null
@@ -73,9 +77,14 @@ free_port() {
 engine_port=$(free_port 45000 49999)
 fork_port=$(free_port 50000 54999)
 # What differs between the tools that made the backups.
-case ${FORMAT:-pgbackrest} in
-pgbackrest | pghoard) . "$here/${FORMAT:-pgbackrest}.sh" ;;
-*) fail "FORMAT=$FORMAT is none of pgbackrest and pghoard" ;;
+service_type=pg
+case ${ENGINE:-pg}/${FORMAT:-} in
+pg/ | pg/pgbackrest) . "$here/pgbackrest.sh" ;;
+pg/pghoard) . "$here/pghoard.sh" ;;
+mysql/ | mysql/stream) . "$here/stream.sh" ;;
+pg/*) fail "FORMAT=$FORMAT is none of pgbackrest and pghoard" ;;
+mysql/*) fail "FORMAT=$FORMAT is not stream" ;;
+*) fail "ENGINE=$ENGINE is neither pg nor mysql" ;;
 esac
 prepare_primary
 
@@ -115,7 +124,7 @@ $store_options
 [[service]]
 project = "demo"
 name = "orders"
-type = "pg"
+type = "$service_type"
 cloud = "aws-eu-west-1"
 plan = "startup-4"
 backup = $backup

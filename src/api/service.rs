@@ -199,6 +199,9 @@ pub struct ForkReport {
     /// The log position that was replayed and verified.
     #[serde(default)]
     pub recovered_lsn: Option<String>,
+    /// Whose server it is, where the type of the service does not say so: `MySQL` or `MariaDB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<String>,
     /// What went wrong, with the remedy.
     #[serde(default)]
     pub error: Option<String>,

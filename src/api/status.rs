@@ -34,6 +34,9 @@ pub struct CopyStatus {
     /// Cloud of the copy; none when no region is enabled.
     #[serde(default)]
     pub region: Option<String>,
+    /// Whose server it is, where the type of the service does not say so: `MySQL` or `MariaDB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<String>,
     /// Why the copy's store cannot be read.
     #[serde(default)]
     pub error: Option<String>,

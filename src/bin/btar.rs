@@ -13,12 +13,14 @@ use btar::{
             resume::Resume,
         },
     },
+    push::{self, binlogs::Flush},
+    store::{config::process_environment, open},
     sys::{
         clock::{Clock, SystemClock},
         telemetry,
     },
 };
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -70,6 +72,22 @@ enum Call {
         #[arg(long)]
         json: bool,
     },
+    /// Stores backups of a MySQL or MariaDB server on this machine in its primary region. May be
+    /// interrupted at any time and run again. Ends with 2 when everything is stored but something is
+    /// missing before it, so that a new base backup is needed.
+    Push {
+        /// What to store.
+        what: Push,
+        /// The settings of the server and its store.
+        #[arg(long)]
+        config: PathBuf,
+        /// First close the binary log that the server is writing, when there is anything in it.
+        #[arg(long)]
+        flush: bool,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Shows what every copy can restore, how far it lags, and the forks.
     Status {
         /// Base URL of the engine.
@@ -94,6 +112,15 @@ enum Call {
     },
 }
 
+/// What `push` stores.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Push {
+    /// A base backup, and the binary logs up to its end.
+    Base,
+    /// The binary logs that the server has closed.
+    Binlogs,
+}
+
 fn main() -> ExitCode {
     let done = match Call::parse() {
         Call::WalFetch { plan, name, destination } => {
@@ -102,6 +129,10 @@ fn main() -> ExitCode {
         Call::Serve { config } => run(&config),
         Call::Check { config } => check(&config),
         Call::Status { url, token, json } => status(url, token, json),
+        Call::Push { what, config, flush, json } => match push(&config, what, flush, json) {
+            Ok(outcome) => return outcome.exit_code().into(),
+            Err(error) => Err(error),
+        },
         Call::Verify { config, service, region, deep, rate_mib, resume, json } => {
             let rate_bytes = rate_mib.map(|mib| mib << 20);
             let depth = if deep { Depth::Deep { rate_bytes } } else { Depth::Fast };
@@ -157,6 +188,37 @@ fn status(url: String, token: String, json: bool) -> anyhow::Result<()> {
         write!(out, "{}", status_text::table(&status))?;
     }
     Ok(())
+}
+
+fn push(file: &Path, what: Push, flush: bool, json: bool) -> anyhow::Result<push::report::Outcome> {
+    let settings = push::settings::load(file)?;
+    telemetry::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime failed")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (address, options) = (&settings.store, &settings.store_options);
+    let store = open::open(address, options, clock.clone(), &process_environment)
+        .context("opening the store failed")?;
+    let (text, rows, outcome) = match what {
+        Push::Base => {
+            let made = runtime.block_on(push::base::run(&settings, store, clock))?;
+            (made.text(), serde_json::to_string_pretty(&made)?, push::report::Outcome::Good)
+        }
+        Push::Binlogs => {
+            let flush = if flush { Flush::WhenUsed } else { Flush::No };
+            let made = runtime.block_on(push::binlogs::run(&settings, store, clock, flush))?;
+            (made.text(), serde_json::to_string_pretty(&made)?, made.outcome())
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{rows}")?
+    } else {
+        write!(out, "{text}")?
+    }
+    Ok(outcome)
 }
 
 /// What `verify` was asked for.

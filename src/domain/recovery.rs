@@ -209,6 +209,9 @@ pub struct BinlogPlan {
     pub server_version: String,
     /// The base backup.
     pub base: BaseImage,
+    /// What the base backup itself has executed, where that is noted beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_executed: Option<GtidSet>,
     /// The binary logs that this recovery needs, in order, gapless. The first one holds the end of
     /// the base backup.
     pub log: Vec<BinlogObject>,
@@ -220,6 +223,9 @@ pub struct BinlogPlan {
     pub stop_offset: u64,
     /// What the server must have executed then. `None` when its log has no transaction ids.
     pub executed: Option<GtidSet>,
+    /// Whether transactions without an id are replayed, which a server of MySQL must be told to accept.
+    #[serde(default)]
+    pub anonymous: bool,
     /// Transactions that are replayed, where the log tells before the base backup is restored.
     pub transactions: Option<u64>,
     /// The moment whose contents the result has: the last transaction that is replayed, or the end

@@ -91,7 +91,7 @@ impl Description {
             BackupFormat::PgBackRest { stanza } => {
                 !stanza.contains('/') && Key::parse(stanza).is_ok()
             }
-            BackupFormat::PgHoard => true,
+            BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => true,
         };
         self.version == VERSION && sound
     }

@@ -22,6 +22,8 @@ const PREFIX: &str = ".btar/manifests";
 const VERSION: u32 = 1;
 /// Segments whose names begin with these digits share a manifest: 256 of 16 MiB.
 const LOG_DIGITS: usize = 16;
+/// Binary logs that share a manifest.
+const BINLOGS_IN_PART: u64 = 256;
 
 /// A part of a copy as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub fn part_of(format: &BackupFormat, key: &str) -> String {
         Role::Segment { archive, name, .. } | Role::NamedSegment { archive, name } => {
             format!("log/{archive}/{}", name.get(..LOG_DIGITS).unwrap_or(&name))
         }
+        Role::Binlog { series, sequence, .. } => {
+            format!("log/{series}/{:08}", sequence / BINLOGS_IN_PART)
+        }
         // By the first digits of its name, so that no part is too large.
         Role::Shared => format!("shared/{}", shared_part(key)),
         Role::History { .. } | Role::Other => "rest".to_owned(),
@@ -82,6 +87,7 @@ pub fn is_mutable(format: &BackupFormat, key: &str) -> bool {
         | Role::Shared
         | Role::Segment { .. }
         | Role::NamedSegment { .. }
+        | Role::Binlog { .. }
         | Role::History { .. } => false,
     }
 }

@@ -31,13 +31,19 @@ pub enum PrivilegeError {
     },
 }
 
+/// Whether this is run by root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Does nothing unless run by root. Otherwise hands `data_dir` to `user`, replaces this process by
 /// the same program under that user, and returns only when that fails.
 ///
 /// # Errors
 /// [`PrivilegeError`].
 pub fn drop_root(user: &str, data_dir: &Path) -> Result<(), PrivilegeError> {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return Ok(());
     }
     let (uid, gid) = ids(user)?;

@@ -34,6 +34,27 @@ pub struct ListedBackup {
     pub lacks_key: Option<String>,
 }
 
+impl ListedBackup {
+    /// A backup of a database without PostgreSQL's log, of which nothing but the name is known yet.
+    #[must_use]
+    pub fn without_wal(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            archive: None,
+            archive_start: String::new(),
+            archive_stop: String::new(),
+            lsn_stop: Lsn(0),
+            ends_in_log: false,
+            started_at: DateTime::UNIX_EPOCH,
+            finished_at: DateTime::UNIX_EPOCH,
+            size_bytes: 0,
+            stored_bytes: 0,
+            references: Vec::new(),
+            lacks_key: None,
+        }
+    }
+}
+
 /// The objects of a backup by their key below the repository's prefix, and how large each must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {

@@ -8,14 +8,18 @@ use crate::{
     restore::{
         Order, Progress,
         error::RestoreError,
-        feed::{Feed, Pumped, pair},
         index_object::{self, INDEX_BYTES_MAX},
         plan::{Becomes, Index, Job, Plan},
         tree::Tree,
         unpack,
     },
     sealed::{open::Opened, small::open_bytes},
-    store::{Object, StoreError, key::Key, read_all},
+    store::{
+        Object, StoreError,
+        feed::{Feed, Pumped, pair},
+        key::Key,
+        read_all,
+    },
 };
 use futures_util::{FutureExt, StreamExt, stream};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -17,7 +17,6 @@ pub mod tablespaces;
 pub mod place;
 pub mod plan;
 
-mod feed;
 pub mod index_object;
 mod unpack;
 

@@ -19,7 +19,7 @@ use std::{
     io::{self, Read},
 };
 
-const MAGIC: &[u8] = b"pghoa1";
+pub const MAGIC: &[u8] = b"pghoa1";
 /// Size of the magic text and the length of the block, in bytes.
 pub const HEAD: usize = 8;
 const FOOTER: usize = 32;

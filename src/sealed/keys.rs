@@ -1,5 +1,6 @@
 //! Private keys, by the names that the objects give them.
 
+use crate::sealed::SealedError;
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -63,6 +64,19 @@ impl Keys {
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
         self.by_id.contains_key(id)
+    }
+
+    /// The secret in a block that was encrypted for the key `id`, given as hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`SealedError::NoKey`], [`SealedError::WrongKey`].
+    pub fn unwrap(&self, id: &str, digits: &str) -> Result<Vec<u8>, SealedError> {
+        let wrong = || SealedError::WrongKey(id.to_owned());
+        let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+        let block: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+        let block = block.ok_or_else(wrong)?;
+        let plain = self.decrypt(id, &block).ok_or_else(|| SealedError::NoKey(id.to_owned()))?;
+        plain.ok_or_else(wrong)
     }
 
     /// Decrypts a block with the key `id`. The outer `None`: there is none; the inner: it does not

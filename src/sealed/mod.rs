@@ -11,6 +11,7 @@ pub mod codec;
 pub mod envelope;
 pub mod open;
 
+pub mod binlog;
 pub mod segment;
 pub mod small;
 
@@ -82,6 +83,12 @@ pub enum SealedError {
 }
 
 impl SealedError {
+    /// Name of the private key that does not fit, when that is what is wrong.
+    #[must_use]
+    pub fn wrong_key(&self) -> Option<&str> {
+        if let Self::WrongKey(id) = self { Some(id) } else { None }
+    }
+
     /// The error inside an error of reading, where one of ours is the cause.
     ///
     /// # Errors

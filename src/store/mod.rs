@@ -7,6 +7,7 @@ pub mod config;
 pub mod open;
 pub mod proof;
 
+pub mod feed;
 pub mod pool;
 
 pub mod cloud;

@@ -7,6 +7,7 @@ mod buckets;
 mod drills;
 mod faults;
 mod guide;
+mod myhoard;
 mod pairs;
 mod pghoard;
 mod support;

@@ -111,7 +111,7 @@ fn region_range(cloud: &CloudName, region: &RegionView) -> Option<RegionRange> {
         pitr_range_end: target_time::format_micros(last.latest),
         ranges: ranges.collect(),
         exact: Some(last.exact),
-        latest_lsn: region.catalog.frontier.as_ref().map(|frontier| frontier.lsn.to_string()),
+        latest_lsn: region.catalog.frontier.as_ref().map(|frontier| frontier.position.clone()),
         lag_seconds: region.lag.log_seconds,
         base_backups: region.catalog.backups.iter().filter_map(region_backup).collect(),
     })

@@ -65,10 +65,13 @@ impl App {
     /// [`AppError::NotFound`].
     pub fn service_type(&self, project: &str, name: &str) -> Result<Value, AppError> {
         self.project(project)?;
-        if name == "pg" {
-            return Ok(pg_type());
+        match name {
+            "pg" => Ok(pg_type()),
+            "mysql" => Ok(mysql_type()),
+            _ => Err(AppError::NotFound(format!(
+                "Service type {name} does not exist. Types here: mysql, pg."
+            ))),
         }
-        Err(AppError::NotFound(format!("Service type {name} does not exist. Types here: pg.")))
     }
 
     /// All service types.
@@ -77,7 +80,7 @@ impl App {
     /// [`AppError::NotFound`].
     pub fn service_types(&self, project: &str) -> Result<Value, AppError> {
         self.project(project)?;
-        Ok(json!({ "service_types": {"pg": pg_type()} }))
+        Ok(json!({ "service_types": {"mysql": mysql_type(), "pg": pg_type()} }))
     }
 
     /// Checks that a project exists, for answers that are empty here.
@@ -103,16 +106,25 @@ fn describe_project(name: &str) -> Value {
 }
 
 fn pg_type() -> Value {
+    service_type("PostgreSQL - Object-Relational Database Management System", "PostgreSQL settings")
+}
+
+fn mysql_type() -> Value {
+    service_type("MySQL - Relational Database Management System", "MySQL settings")
+}
+
+/// A type of services with backup to another region and restores to a moment.
+fn service_type(description: &str, title: &str) -> Value {
     let name_or_null = |title: &str, length: u32| {
         json!({
             "title": title, "type": ["string", "null"], "maxLength": length, "createOnly": true,
         })
     };
     json!({
-        "description": "PostgreSQL - Object-Relational Database Management System",
+        "description": description,
         "service_plans": [],
         "user_config_schema": {
-            "title": "PostgreSQL settings",
+            "title": title,
             "type": "object",
             "additionalProperties": true,
             "properties": {

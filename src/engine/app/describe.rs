@@ -5,7 +5,7 @@ use crate::{
         backups::{Backup, BackupCopy},
         service::{ForkReport, NodeState, Object, ProgressUpdate, Service, ServiceState},
     },
-    domain::{cloud::CloudName, fork::ForkPhase, target_time},
+    domain::{binlog::Flavour, cloud::CloudName, fork::ForkPhase, recovery::Recovery, target_time},
     engine::{
         catalog::CatalogBackup,
         config::ServiceSettings,
@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 const CONFIGURED_SINCE: &str = "1970-01-01T00:00:00.000000Z";
 /// The database that a connection URI names: every cluster has it.
 const DATABASE: &str = "postgres";
+/// The same of MySQL.
+const MYSQL_DATABASE: &str = "mysql";
 
 /// A service of the configuration.
 pub(super) fn configured(
@@ -67,19 +69,22 @@ pub(super) fn fork(fork: &StoredFork, progress: Option<Progress>) -> Service {
     let report = ForkReport {
         source: fork.source.to_string(),
         phase: fork.phase.to_string(),
-        base_backup_name: Some(recovery.backup_name.clone()),
-        base_backup_time: Some(target_time::format(recovery.backup_finished_at)),
-        recovered_to: Some(target_time::format(recovery.recovered_to)),
-        recovered_lsn: Some(recovery.stop.replayed_to.to_string()),
+        base_backup_name: Some(recovery.backup_name().to_owned()),
+        base_backup_time: Some(target_time::format(recovery.backup_finished_at())),
+        recovered_to: Some(target_time::format(recovery.recovered_to())),
+        recovered_lsn: Some(recovery.position()),
+        flavour: flavour(recovery).map(|flavour| flavour.product().to_owned()),
         error: fork.error.clone(),
     };
-    let metadata = json!({
-        "pg_version": recovery.postgres_major.to_string(),
-        "btar": report,
-    });
+    let metadata = match recovery {
+        Recovery::Postgres(plan) => {
+            json!({"pg_version": plan.postgres_major.to_string(), "btar": report})
+        }
+        Recovery::MySql(plan) => json!({"mysql_version": plan.server_version, "btar": report}),
+    };
     Service {
         service_name: fork.id.service.to_string(),
-        service_type: "pg".to_owned(),
+        service_type: service_type(recovery).to_owned(),
         cloud_name: fork.region.to_string(),
         plan: fork.plan.clone(),
         state,
@@ -98,15 +103,33 @@ pub(super) fn fork(fork: &StoredFork, progress: Option<Progress>) -> Service {
     }
 }
 
+fn service_type(recovery: &Recovery) -> &'static str {
+    match recovery {
+        Recovery::Postgres(_) => "pg",
+        Recovery::MySql(_) => "mysql",
+    }
+}
+
+fn flavour(recovery: &Recovery) -> Option<Flavour> {
+    match recovery {
+        Recovery::Postgres(_) => None,
+        Recovery::MySql(plan) => Some(plan.flavour),
+    }
+}
+
 fn uri_parameters(fork: &StoredFork) -> BTreeMap<String, String> {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let (database, ssl) = match &fork.recovery {
+        Recovery::Postgres(_) => (DATABASE, ("sslmode", "prefer")),
+        Recovery::MySql(_) => (MYSQL_DATABASE, ("ssl-mode", "PREFERRED")),
+    };
     BTreeMap::from([
         pair("host", &fork.host),
         pair("port", &fork.port.to_string()),
         pair("user", ADMIN_USER),
         pair("password", &fork.admin_password),
-        pair("dbname", DATABASE),
-        pair("sslmode", "prefer"),
+        pair("dbname", database),
+        pair(ssl.0, ssl.1),
     ])
 }
 
@@ -114,8 +137,9 @@ fn uri(parameters: &BTreeMap<String, String>) -> String {
     let part = |key: &str| parameters.get(key).map_or("", String::as_str);
     let host = part("host");
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let scheme = if parameters.contains_key("ssl-mode") { "mysql" } else { "postgres" };
     format!(
-        "postgres://{}:{}@{host}:{}/{}",
+        "{scheme}://{}:{}@{host}:{}/{}",
         part("user"),
         part("password"),
         part("port"),
@@ -169,22 +193,25 @@ fn update(name: &str, completed: bool, progress: Option<Progress>) -> ProgressUp
 
 /// What other clients insist on.
 fn rest(connection: Option<(&BTreeMap<String, String>, &str)>) -> Object {
-    let (users, pg, params) = match connection {
-        None => (json!([]), json!([]), json!([])),
-        Some((parameters, uri)) => (
-            json!([{
-                "username": ADMIN_USER, "type": "primary", "password": parameters["password"],
-            }]),
-            json!([uri]),
-            json!([parameters]),
-        ),
-    };
+    let empty = || (json!([]), json!([]));
+    let users = connection.map(|(parameters, _)| {
+        json!([{"username": ADMIN_USER, "type": "primary", "password": parameters["password"]}])
+    });
+    let (mut pg, mut mysql) = (empty(), empty());
+    if let Some((parameters, uri)) = connection {
+        let own = if uri.starts_with("mysql:") { &mut mysql } else { &mut pg };
+        *own = (json!([uri]), json!([parameters]));
+    }
+    let connection_info = json!({
+        "pg": pg.0, "pg_params": pg.1, "pg_standby": [], "pg_syncing": [],
+        "mysql": mysql.0, "mysql_params": mysql.1, "mysql_standby": [],
+    });
     let rest = json!({
         "group_list": ["default"],
         "service_integrations": [],
         "maintenance": {"dow": "monday", "time": "03:00:00", "enabled": true, "updates": []},
-        "connection_info": {"pg": pg, "pg_params": params, "pg_standby": [], "pg_syncing": []},
-        "users": users,
+        "connection_info": connection_info,
+        "users": users.unwrap_or_else(|| json!([])),
         "databases": [],
         "connection_pools": [],
         "components": [],

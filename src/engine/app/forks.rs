@@ -8,16 +8,16 @@ use crate::{
         cloud::CloudName,
         fork::ForkPhase,
         ids::ServiceId,
-        recovery::{RecoveryPlan, RecoveryTarget},
+        recovery::{Recovery, RecoveryTarget},
         target_time,
         violation::Violation,
     },
     engine::{
         app::{App, services::regions_of},
-        catalog::recover,
+        catalog::{binlogs, recover},
         config::{BackupSettings, ServiceSettings},
         error::{AppError, chain},
-        fork::runner,
+        fork::{mysql::runner as mysql, runner},
         fork_jobs,
         state::forks::StoredFork,
     },
@@ -53,8 +53,12 @@ impl App {
         let reserve = self.settings.forks.disk_reserve_bytes;
         let brought = brought_bytes(&fork, store.local_root().is_some());
         let reserve = reserve.saturating_add(brought);
-        runner::preflight(&fork_jobs::site(&fork), &fork.recovery, reserve)
-            .map_err(|error| AppError::refused("fork_not_possible", chain(&error)))?;
+        let site = fork_jobs::site(&fork);
+        let possible = match &fork.recovery {
+            Recovery::Postgres(plan) => runner::preflight(&site, plan, reserve),
+            Recovery::MySql(plan) => mysql::preflight(&site, plan, reserve),
+        };
+        possible.map_err(|error| AppError::refused("fork_not_possible", chain(&error)))?;
         let name = fork.id.service.to_string();
         self.forks.add(fork, store)?;
         self.get_service(project, &name)
@@ -123,13 +127,16 @@ impl App {
         source: &ServiceId,
         region: &CloudName,
         target: RecoveryTarget,
-    ) -> Result<RecoveryPlan, AppError> {
+    ) -> Result<Recovery, AppError> {
         let now = self.clock.now();
         let without = || without_store(region);
         let replicator = self.replicators.get(source).ok_or_else(without)?;
         let planned = replicator
-            .observe(region, async |reader, observed| {
-                recover::plan(reader, observed, target, now).await
+            .observe(region, async |reader, observed| match reader.place().format.is_mysql() {
+                true => Box::pin(binlogs::recover::plan(reader, observed, target, now))
+                    .await
+                    .map(Recovery::MySql),
+                false => recover::plan(reader, observed, target, now).await.map(Recovery::Postgres),
             })
             .await?;
         Ok(planned.ok_or_else(without)??)
@@ -142,7 +149,7 @@ impl App {
         backup: &BackupSettings,
         region: CloudName,
         create: &ServiceCreate,
-        recovery: RecoveryPlan,
+        recovery: Recovery,
     ) -> Result<StoredFork, AppError> {
         let forks = &self.settings.forks;
         let port = self.forks.free_port().ok_or_else(|| {
@@ -215,13 +222,14 @@ impl App {
 
 /// What is brought to this machine besides the fork itself, in bytes; rather too much than too little.
 fn brought_bytes(fork: &StoredFork, is_local: bool) -> u64 {
+    let Recovery::Postgres(plan) = &fork.recovery else { return 0 };
     match fork.place.format {
         BackupFormat::PgBackRest { .. } if is_local => 0,
         // The objects of the base backup; compressed or not, they are no larger than this.
-        BackupFormat::PgBackRest { .. } => fork.recovery.restored_bytes,
+        BackupFormat::PgBackRest { .. } => plan.restored_bytes,
         // The log, packed anew: lightly, where it may have been packed tightly.
-        BackupFormat::PgHoard => {
-            fork.recovery.log.iter().map(|object| object.size_bytes).sum::<u64>().saturating_mul(2)
+        BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+            plan.log.iter().map(|object| object.size_bytes).sum::<u64>().saturating_mul(2)
         }
     }
 }
@@ -234,8 +242,8 @@ fn without_store(region: &CloudName) -> AppError {
 /// What is to be restored.
 fn target_of(create: &ServiceCreate) -> Result<RecoveryTarget, AppError> {
     if create.user_config.contains_key("recovery_basebackup_name") {
-        let text = "`recovery_basebackup_name` does not exist for services of type pg; use \
-                    recovery_target_time";
+        let text = "`recovery_basebackup_name` does not exist for services of the types pg and \
+                    mysql; use recovery_target_time";
         return Err(AppError::refused("bad_request", text));
     }
     match create.user_config.get(RECOVERY_TARGET_TIME) {

@@ -61,6 +61,7 @@ fn copy(service: &ServiceSettings, view: &ServiceView, region: Option<&CloudName
         primary_region: service.cloud.to_string(),
         primary_error: view.primary.error.clone(),
         region: region.map(ToString::to_string),
+        flavour: seen.catalog.flavour.map(|flavour| flavour.product().to_owned()),
         error: seen.error.clone(),
         restorable_backups: backups.iter().filter(|backup| backup.range.is_some()).count() as u64,
         backups: backups.len() as u64,
@@ -82,7 +83,7 @@ fn fork(fork: &StoredFork) -> ForkStatus {
         source: fork.source.to_string(),
         region: fork.region.to_string(),
         phase: fork.phase.to_string(),
-        recovered_to: target_time::format(fork.recovery.recovered_to),
+        recovered_to: target_time::format(fork.recovery.recovered_to()),
         address: format!("{}:{}", fork.host, fork.port),
         error: fork.error.clone(),
     }

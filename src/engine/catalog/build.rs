@@ -6,7 +6,10 @@ use crate::{
         window::{RestoreRange, RestoreWindow},
     },
     engine::catalog::{
-        CatalogBackup, Frontier, RegionCatalog, index::IndexedRun, repository::Repository,
+        CatalogBackup, Frontier, RegionCatalog,
+        binlogs::{ReadChain, judge as binlogs},
+        index::IndexedRun,
+        repository::Repository,
     },
     layout::backup::{ListedBackup, Needs},
 };
@@ -30,6 +33,8 @@ pub struct Evidence<'a> {
     pub needs: &'a BTreeMap<String, Result<Arc<Needs>, String>>,
     /// The log behind each listed backup, by label.
     pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
+    /// The binary logs behind each listed backup of MySQL or MariaDB, by label.
+    pub chains: &'a BTreeMap<String, Arc<ReadChain>>,
     /// Keys of objects whose contents are known to be wrong: they count as missing.
     pub damaged: &'a BTreeSet<String>,
     /// What was wrong with the small files.
@@ -53,9 +58,13 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
     problems.dedup();
     let window = RestoreWindow::new(backups.iter().filter_map(|b| b.range.clone()).collect());
     let newest = backups.iter().rev().find(|backup| backup.range.is_some());
-    let frontier = newest.and_then(|backup| frontier(evidence.runs.get(&backup.name)?));
+    let frontier = newest.and_then(|backup| match evidence.chains.get(&backup.name) {
+        Some(chain) => binlogs::frontier(chain, evidence.repository),
+        None => frontier(evidence.runs.get(&backup.name)?),
+    });
     let (object_count, stored_bytes) = evidence.repository.extent();
-    RegionCatalog { backups, window, frontier, problems, object_count, stored_bytes }
+    let flavour = evidence.chains.values().next_back().map(|chain| chain.chain.flavour);
+    RegionCatalog { backups, flavour, window, frontier, problems, object_count, stored_bytes }
 }
 
 fn judge(
@@ -66,6 +75,10 @@ fn judge(
     let missing = missing_objects(evidence, &listed.label);
     if !missing.is_empty() {
         problems.push(format!("backup {} is not complete: {}", listed.label, missing.join(", ")));
+    }
+    if let Some(chain) = evidence.chains.get(&listed.label) {
+        let range = binlogs::range(listed, chain, problems).filter(|_| missing.is_empty());
+        return described(listed, missing, range, binlogs::extent(chain));
     }
     let run = evidence.runs.get(&listed.label);
     let consistent = match run {
@@ -78,7 +91,16 @@ fn judge(
     let range =
         (missing.is_empty() && consistent).then(|| run.map(|run| range(listed, run))).flatten();
     let range = range.map(|range| estimated(range, evidence, listed, problems));
-    let log = run.map_or((0, 0), |run| run.extent());
+    described(listed, missing, range, run.map_or((0, 0), |run| run.extent()))
+}
+
+/// A backup with the number and the size in bytes of the files of its log.
+fn described(
+    listed: &ListedBackup,
+    missing: Vec<String>,
+    range: Option<RestoreRange>,
+    log: (u64, u64),
+) -> CatalogBackup {
     CatalogBackup {
         name: listed.label.clone(),
         started_at: listed.started_at,
@@ -196,7 +218,7 @@ fn estimated(
 fn frontier(indexed: &IndexedRun) -> Option<Frontier> {
     let (_, stored) = indexed.last()?;
     Some(Frontier {
-        lsn: indexed.sum().end()?,
+        position: indexed.sum().end()?.to_string(),
         segment: stored.place.name(),
         last_commit_at: last_commit(indexed),
         stored_at: stored.found.modified_at,

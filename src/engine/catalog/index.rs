@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use chrono::{DateTime, Utc};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// The scanner's memory is kept at every so many segments, and at the newest one.
 const CARRY_EVERY: u64 = 64;
@@ -148,6 +148,19 @@ impl IndexedRun {
         ends.filter(|_| self.run.reaches_backup_end)
     }
 
+    /// Whether a base backup ended in a usable segment.
+    #[must_use]
+    pub fn has_backup_end(&self, at: usize) -> bool {
+        let place = self.run.packed(at).filter(|_| at < self.len);
+        place.is_some_and(|(place, _)| !self.chain.backup_ends(place).is_empty())
+    }
+
+    /// Largest time in any record of these usable segments.
+    #[must_use]
+    pub fn latest_time(&self, places: Range<usize>) -> Option<DateTime<Utc>> {
+        self.chain.sum(&self.run, places).latest_time
+    }
+
     /// The first usable segment, as a place in the run, that holds a commit or abort later than
     /// `target`.
     #[must_use]
@@ -266,7 +279,7 @@ impl LogIndex {
         };
         if !Arc::make_mut(&mut self.chain).learn(&learned) {
             let what = format!("WAL segment {} cannot belong to this log", place.name());
-            return Err(Damage { key: run.archive.key(place, packed), what });
+            return Err(Damage { key: run.archive.key(place, packed), what, wrong_key: None });
         }
         self.memory.keep(&self.scope, &learned);
         if let Some(place) = &learned.forget_carry_of {

@@ -64,7 +64,7 @@ impl Listing {
             (Some(known), Extent::LogAndBackups) => (tail(known), true),
         };
         let whole = |part| (part, String::new());
-        let mut parts = vec![(log, after)];
+        let mut parts: Vec<_> = log.into_iter().map(|log| (log, after.clone())).collect();
         parts.extend(small.into_iter().map(whole));
         if with_backups {
             parts.extend(backups.into_iter().map(whole));
@@ -95,7 +95,7 @@ async fn list(
     after: &str,
     merge: &mut Merge,
 ) -> Result<(), StoreError> {
-    let Ok(prefix) = place.prefix.join(part) else { return Ok(()) };
+    let Some(prefix) = place.part(part) else { return Ok(()) };
     let after: Option<Key> = (!after.is_empty()).then(|| place.prefix.join(after).ok()).flatten();
     let mut listed = store.list(&prefix, after.as_ref());
     while let Some(meta) = listed.try_next().await? {

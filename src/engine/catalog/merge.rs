@@ -124,7 +124,11 @@ impl Merge {
                 Some(place) => self.named(&archive, place, key, found),
                 None => self.other(key, found),
             },
-            Role::Marker { .. } | Role::Data { .. } | Role::Shared | Role::Other => {
+            Role::Binlog { .. }
+            | Role::Marker { .. }
+            | Role::Data { .. }
+            | Role::Shared
+            | Role::Other => {
                 self.other(key, found);
             }
         }

@@ -6,10 +6,13 @@
 //! 3. `index` reads the segments of those runs that it has not read before, and proves them; what it
 //!    has `learned` lies parallel to the archive's blocks.
 //! 4. `build` (pure) says what is complete and what can be restored; `recover` works out one recovery.
+//!
+//! Binary logs of MySQL and MariaDB are few and large: `binlogs` does for them what 2 to 4 do for segments.
 
 pub mod repository;
 
 pub mod archive;
+pub mod binlogs;
 pub mod blocks;
 pub mod hash;
 pub mod merge;
@@ -29,7 +32,7 @@ pub mod runs;
 pub(crate) mod samples;
 
 use crate::domain::{
-    lsn::Lsn,
+    binlog::Flavour,
     window::{RestoreRange, RestoreWindow},
 };
 use chrono::{DateTime, Utc};
@@ -40,6 +43,9 @@ use serde::{Deserialize, Serialize};
 pub struct RegionCatalog {
     /// The base backups that the tool's own catalogue lists, oldest first.
     pub backups: Vec<CatalogBackup>,
+    /// Whose server it is of, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<Flavour>,
     /// What can be restored.
     pub window: RestoreWindow,
     /// Where the gapless log of the newest restorable backup ends.
@@ -80,9 +86,9 @@ pub struct CatalogBackup {
 /// The end of a gapless log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontier {
-    /// End of the last complete record.
-    pub lsn: Lsn,
-    /// Name of the last segment.
+    /// Behind the last complete record or transaction, in the database's own terms.
+    pub position: String,
+    /// Name of the last segment or binary log.
     pub segment: String,
     /// Time of the last commit or abort before it, if there is one after the base backup.
     pub last_commit_at: Option<DateTime<Utc>>,

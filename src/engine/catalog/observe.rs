@@ -1,25 +1,30 @@
 //! Looks at one service's backups in one store.
 
+mod ends;
+
 use crate::{
     domain::{lsn::SegmentSize, recovery::Codec},
     engine::catalog::{
         RegionCatalog,
         archive::Archive,
+        binlogs::{BinlogIndex, ReadChain, ReaderMemory},
         build::{self, Evidence},
         files::{MutableFiles, NeedsOrWhy, SmallFiles},
         index::{IndexedRun, LogIndex},
         learned::LogMemory,
         listing::{Extent, Listing},
+        observe::ends::KnownEnd,
         reading::{LogSource, read_segment},
         repository::Repository,
         runs,
         segment::Place,
     },
-    layout::{BackupPlace, Role, backup::ListedBackup},
+    layout::{BackupPlace, Role, backup::ListedBackup, binlogs::BinlogChain},
     sealed::keys::Keys,
     store::{BlobStore, StoreError},
     wal::{page::PageHeader, timeline::TimelinePath},
 };
+use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -32,6 +37,12 @@ pub struct Look {
     pub repository: Arc<Repository>,
     /// The backups that the tool's own catalogue lists, oldest first.
     pub backups: Vec<ListedBackup>,
+    /// Base backups that do not say when they ended. A judged look has those here of which the log
+    /// does not say it either.
+    pub endless: Vec<ListedBackup>,
+    /// Base backups that cannot be read since the private key that was given does not fit: their
+    /// labels, and the names of the keys.
+    pub wrong_keys: BTreeMap<String, String>,
     /// The files that say so.
     pub files: MutableFiles,
     /// What each listed backup needs, or why that cannot be read.
@@ -40,6 +51,10 @@ pub struct Look {
     pub paths: BTreeMap<String, Vec<TimelinePath>>,
     /// How the history files are stored, by key, where not as they are.
     pub history_codings: BTreeMap<String, (Codec, Option<String>)>,
+    /// The binary logs behind each listed backup of MySQL or MariaDB by names and notes, by label.
+    pub chains: BTreeMap<String, Arc<BinlogChain>>,
+    /// The contents of the notes of MySQL's backups, by key.
+    pub notes: BTreeMap<String, Bytes>,
     /// What is wrong with the small files, for people.
     pub problems: Vec<String>,
 }
@@ -49,6 +64,16 @@ impl Look {
     #[must_use]
     pub fn backup(&self, label: &str) -> Option<&ListedBackup> {
         self.backups.iter().find(|backup| backup.label == label)
+    }
+
+    /// The listed backups, and those that do not say when they ended.
+    pub fn all_backups(&self) -> impl Iterator<Item = &ListedBackup> {
+        self.backups.iter().chain(&self.endless)
+    }
+
+    /// Brings the listed backups into their order.
+    pub(super) fn sort_backups(&mut self) {
+        self.backups.sort_by(|a, b| (a.started_at, &a.label).cmp(&(b.started_at, &b.label)));
     }
 
     /// The log of a listed backup.
@@ -65,6 +90,8 @@ pub struct Observed {
     pub look: Look,
     /// The log behind each listed backup, by label.
     pub runs: BTreeMap<String, Arc<IndexedRun>>,
+    /// The binary logs behind each listed backup of MySQL or MariaDB, by label.
+    pub chains: BTreeMap<String, Arc<ReadChain>>,
     /// The verdict.
     pub catalog: RegionCatalog,
 }
@@ -80,7 +107,9 @@ pub struct Reader {
     listing: Listing,
     files: SmallFiles,
     logs: HashMap<String, LogIndex>,
+    binlogs: BinlogIndex,
     runs: HashMap<String, KnownRun>,
+    ends: HashMap<String, KnownEnd>,
     damaged: BTreeSet<String>,
 }
 
@@ -99,12 +128,26 @@ impl Reader {
         store: Arc<dyn BlobStore>,
         place: BackupPlace,
         scope: String,
-        memory: Arc<dyn LogMemory>,
+        memory: Arc<dyn ReaderMemory>,
     ) -> Self {
+        let binlogs = BinlogIndex::new(memory.clone(), scope.clone());
         let keys = Arc::<Keys>::default();
         let files = SmallFiles::new(store.clone(), place.clone(), keys.clone());
-        let (listing, logs, runs, damaged) = Default::default();
-        Self { store, place, scope, memory, keys, listing, files, logs, runs, damaged }
+        let (listing, logs, runs, ends, damaged) = Default::default();
+        Self {
+            store,
+            place,
+            scope,
+            memory,
+            keys,
+            listing,
+            files,
+            logs,
+            binlogs,
+            runs,
+            ends,
+            damaged,
+        }
     }
 
     /// The same, with private keys for what is encrypted.
@@ -158,6 +201,7 @@ impl Reader {
         }
         for key in damaged.difference(&self.damaged) {
             self.files.distrust(key);
+            self.binlogs.distrust(key);
             if let Some((archive, place)) = segment_of(&self.place, key)
                 && let Some(log) = self.logs.get_mut(&archive)
             {
@@ -165,6 +209,7 @@ impl Reader {
             }
         }
         self.runs.clear();
+        self.ends.clear();
         self.damaged = damaged;
         true
     }
@@ -195,7 +240,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
-    pub async fn judge(&mut self, look: Look) -> Result<Observed, StoreError> {
+    pub async fn judge(&mut self, mut look: Look) -> Result<Observed, StoreError> {
+        self.find_ends(&mut look).await?;
         self.runs.retain(|label, _| look.backup(label).is_some());
         let mut runs = BTreeMap::new();
         for backup in &look.backups {
@@ -203,15 +249,34 @@ impl Reader {
                 runs.insert(backup.label.clone(), run);
             }
         }
+        let chains = self.chains(&look).await?;
         let catalog = build::build(Evidence {
             repository: &look.repository,
             backups: &look.backups,
             needs: &look.needs,
             runs: &runs,
+            chains: &chains,
             damaged: &self.damaged,
             problems: look.problems.clone(),
         });
-        Ok(Observed { look, runs, catalog })
+        Ok(Observed { look, runs, chains, catalog })
+    }
+
+    /// Reads the binary logs behind every backup, and goes along them.
+    async fn chains(
+        &mut self,
+        look: &Look,
+    ) -> Result<BTreeMap<String, Arc<ReadChain>>, StoreError> {
+        let source =
+            LogSource { store: &*self.store, prefix: &self.place.prefix, keys: &self.keys };
+        let mut chains = BTreeMap::new();
+        for (label, chain) in &look.chains {
+            self.binlogs.read(source, &look.repository, chain).await?;
+            let chain = self.binlogs.follow(&look.repository, chain.clone(), &self.damaged);
+            chains.insert(label.clone(), Arc::new(chain));
+        }
+        self.binlogs.retain(&look.repository);
+        Ok(chains)
     }
 
     async fn follow(
@@ -292,6 +357,7 @@ fn segment_of(place: &BackupPlace, key: &str) -> Option<(String, Place)> {
         Role::History { .. }
         | Role::Marker { .. }
         | Role::Data { .. }
+        | Role::Binlog { .. }
         | Role::Shared
         | Role::Other => None,
     }

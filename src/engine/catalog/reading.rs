@@ -45,6 +45,20 @@ pub struct Damage {
     pub key: String,
     /// What is wrong, with the segment's name, for people.
     pub what: String,
+    /// Name of the private key that was given and does not fit, when that is all.
+    pub wrong_key: Option<String>,
+}
+
+/// A segment cannot be read.
+struct Unreadable {
+    what: String,
+    wrong_key: Option<String>,
+}
+
+impl From<String> for Unreadable {
+    fn from(what: String) -> Self {
+        Self { what, wrong_key: None }
+    }
 }
 
 /// Reads and proves one segment, whose contents are left in `scratch`: many are read one by one.
@@ -81,11 +95,15 @@ async fn scan(
 ) -> Result<Result<(SegmentIndex, Scanner), Damage>, StoreError> {
     let Some((segment, stored)) = run.stored(at) else {
         let what = format!("a segment of the log in {} has disappeared", run.archive.directory());
-        return Ok(Err(Damage { key: String::new(), what }));
+        return Ok(Err(Damage { key: String::new(), what, wrong_key: None }));
     };
-    let damaged = |what: String| Damage { key: stored.key.clone(), what };
-    if let Err(what) = read_into(source, &stored, scratch).await? {
-        return Ok(Err(damaged(what)));
+    let damaged = |Unreadable { what, wrong_key }: Unreadable| Damage {
+        key: stored.key.clone(),
+        what,
+        wrong_key,
+    };
+    if let Err(unreadable) = read_into(source, &stored, scratch).await? {
+        return Ok(Err(damaged(unreadable)));
     }
     let plain = std::mem::take(scratch);
     let scanned = tokio::task::spawn_blocking(move || {
@@ -96,7 +114,7 @@ async fn scan(
     *scratch = plain;
     Ok(match index {
         Ok(index) => Ok((index, scanner)),
-        Err(error) => Err(damaged(error.to_string())),
+        Err(error) => Err(damaged(error.to_string().into())),
     })
 }
 
@@ -109,22 +127,23 @@ pub async fn read_segment(
     stored: &StoredSegment,
 ) -> Result<Result<Vec<u8>, String>, StoreError> {
     let mut plain = Vec::new();
-    Ok(read_into(source, stored, &mut plain).await?.map(|()| plain))
+    let read = read_into(source, stored, &mut plain).await?;
+    Ok(read.map(|()| plain).map_err(|unreadable| unreadable.what))
 }
 
 async fn read_into(
     source: LogSource<'_>,
     stored: &StoredSegment,
     scratch: &mut Vec<u8>,
-) -> Result<Result<(), String>, StoreError> {
+) -> Result<Result<(), Unreadable>, StoreError> {
     let name = stored.place.name();
     let Ok(key) = source.prefix.join(&stored.key) else {
-        return Ok(Err(format!("WAL segment {name} has an impossible key")));
+        return Ok(Err(format!("WAL segment {name} has an impossible key").into()));
     };
     let object = match read_all(source.store, &key, SEGMENT_OBJECT_BYTES_MAX).await {
         Ok((_, object)) => object,
         Err(StoreError::NotFound(_)) => {
-            return Ok(Err(format!("WAL segment {name} has disappeared")));
+            return Ok(Err(format!("WAL segment {name} has disappeared").into()));
         }
         Err(error) => return Err(error),
     };
@@ -137,15 +156,24 @@ async fn read_into(
         let proven = match &key_id {
             None => decode::decode_into(codec, &object, &mut plain)
                 .and_then(|()| decode::check_sha1(&plain, &sha1))
-                .map_err(|error| error.to_string()),
-            Some(_) => open(codec, key_id.as_deref(), &object, Some(&sha1), &keys)
-                .map(|opened| plain = opened),
+                .map_err(|error| error.to_string().into()),
+            Some(key_id) => {
+                let coding = SegmentCoding::sealed(codec, key_id, Some(&sha1));
+                let opened = open_segment(&object, &coding, &keys);
+                opened.map(|opened| plain = opened).map_err(|error| Unreadable {
+                    what: chain(&error),
+                    wrong_key: error.wrong_key().map(str::to_owned),
+                })
+            }
         };
         (proven, plain)
     });
     let (proven, plain) = proven.await.expect("the decoder does not panic");
     *scratch = plain;
-    Ok(proven.map_err(|what| format!("WAL segment {name} is damaged: {what}")))
+    Ok(proven.map_err(|Unreadable { what, wrong_key }| {
+        let is = if wrong_key.is_some() { "cannot be opened" } else { "is damaged" };
+        Unreadable { what: format!("WAL segment {name} {is}: {what}"), wrong_key }
+    }))
 }
 
 /// The plain contents of an object of the log, checked against their SHA-1 where it is known: that of

@@ -38,6 +38,18 @@ pub enum RecoverError {
         /// Name of the key.
         key_id: String,
     },
+    /// The newest base backup or its log is encrypted, and not for the key that is there.
+    #[error(
+        "{what} is encrypted, and not for the private key that is configured as `{key_id}`: the latest \
+         transaction cannot be read; give the private key whose public key PGHoard used as the \
+         [[private_key]] with id = \"{key_id}\", or choose a time within what can be restored"
+    )]
+    WrongKey {
+        /// The base backup or segment.
+        what: String,
+        /// Name of the key.
+        key_id: String,
+    },
     /// The log was fine a moment ago.
     #[error("the copy has changed while the recovery was worked out: {0}")]
     Changed(String),
@@ -62,6 +74,7 @@ pub async fn plan(
     match target {
         RecoveryTarget::LatestTransaction => {
             let all = candidates(observed, |_| true);
+            all_opens(observed, &all)?;
             if let Some((listed, run)) = all.last() {
                 // An older one that can be read would not lead to the latest transaction.
                 readable(listed, run)?;
@@ -95,7 +108,7 @@ pub async fn plan(
                     continue;
                 }
                 let (length, stop, last) = stop_at(reader, listed, run, time).await?;
-                if stop.replayed_to >= listed.lsn_stop {
+                if is_consistent(listed, run, &stop) {
                     return assemble(reader, observed, (listed, run), length, stop, last);
                 }
             }
@@ -109,6 +122,35 @@ fn readable(listed: &ListedBackup, indexed: &IndexedRun) -> Result<(), RecoverEr
     match indexed.lacks_key().or_else(|| listed.lacks_key.clone()) {
         None => Ok(()),
         Some(key_id) => Err(RecoverError::NoKey { backup: listed.label.clone(), key_id }),
+    }
+}
+
+/// Whether a recovery that stops there has a base backup whole.
+fn is_consistent(listed: &ListedBackup, run: &IndexedRun, stop: &StopPoint) -> bool {
+    match run.consistent_at(listed) {
+        // There the record of the end *begins*.
+        Some(end) if listed.ends_in_log => stop.replayed_to > end,
+        Some(end) => stop.replayed_to >= end,
+        None => false,
+    }
+}
+
+/// Refuses what would end before the latest transaction, since a key does not open what is behind it.
+fn all_opens(
+    observed: &Observed,
+    restorable: &[(&ListedBackup, &IndexedRun)],
+) -> Result<(), RecoverError> {
+    // Names of base backups begin with the time.
+    let newest = restorable.iter().map(|(listed, _)| listed.label.as_str()).max();
+    let closed = observed.look.wrong_keys.iter().filter(|(label, _)| Some(label.as_str()) > newest);
+    if let Some((label, key_id)) = closed.last() {
+        let what = format!("base backup {label}");
+        return Err(RecoverError::WrongKey { what, key_id: key_id.clone() });
+    }
+    let damages = restorable.iter().filter_map(|(_, run)| run.damage.as_ref());
+    match damages.filter_map(|damage| Some((damage, damage.wrong_key.clone()?))).next_back() {
+        Some((damage, key_id)) => Err(RecoverError::WrongKey { what: damage.key.clone(), key_id }),
+        None => Ok(()),
     }
 }
 

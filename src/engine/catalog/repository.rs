@@ -59,7 +59,10 @@ impl Repository {
     }
 
     fn part_of(&self, key: &str) -> Option<&BTreeMap<String, Found>> {
-        let below = |part: &String| key.strip_prefix(&**part).is_some_and(|k| k.starts_with('/'));
+        // The empty part is all there is.
+        let below = |part: &String| {
+            part.is_empty() || key.strip_prefix(&**part).is_some_and(|k| k.starts_with('/'))
+        };
         self.others.iter().find(|(part, _)| below(part)).map(|(_, others)| &**others)
     }
 }

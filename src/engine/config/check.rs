@@ -250,7 +250,24 @@ impl Checker<'_> {
             ports: ports.unwrap_or((55_000, 55_099)),
             disk_reserve_bytes: reserve.unwrap_or(1 << 30),
             settings: written.settings,
+            mysql_settings: written.mysql_settings,
+            mysql_programs: written.mysql_programs.and_then(|dir| self.programs(dir)),
+            mariadb_programs: written.mariadb_programs.and_then(|dir| self.programs(dir)),
         }
+    }
+
+    fn programs(&mut self, dir: Spanned<PathBuf>) -> Option<PathBuf> {
+        let at = dir.span().start;
+        let dir = dir.into_inner();
+        if dir.is_absolute() && dir.is_dir() {
+            return Some(dir);
+        }
+        let what = format!(
+            "{} is no directory; write the absolute path of the one that holds the server's programs",
+            dir.display()
+        );
+        self.mistake(at, what);
+        None
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) struct PrivateKeyTable {
     pub(super) id: Spanned<String>,
     pub(super) file: Option<Spanned<PathBuf>>,
     pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<Vec<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +105,7 @@ pub(super) enum HoldTable {
 pub(super) struct BackupTable {
     pub(super) format: Spanned<String>,
     pub(super) stanza: Option<Spanned<String>>,
+    pub(super) private_key: Option<Spanned<String>>,
     pub(super) path: Spanned<String>,
     pub(super) copy_path: Option<Spanned<String>>,
 }
@@ -116,4 +118,8 @@ pub(super) struct ForksTable {
     pub(super) disk_reserve: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) settings: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) mysql_settings: BTreeMap<String, String>,
+    pub(super) mysql_programs: Option<Spanned<PathBuf>>,
+    pub(super) mariadb_programs: Option<Spanned<PathBuf>>,
 }

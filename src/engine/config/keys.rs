@@ -1,9 +1,14 @@
 //! The private keys of a configuration: where they are, never what they are.
 
 use crate::{
-    engine::config::{check::Checker, file::PrivateKeyTable},
+    engine::{
+        config::{check::Checker, file::PrivateKeyTable, key_command},
+        error::chain,
+        privilege::is_root,
+    },
     sealed::keys::Keys,
     store::config::process_environment,
+    sys::clock::SystemClock,
 };
 use std::{fs, io::Read, sync::Arc};
 
@@ -30,8 +35,8 @@ impl Checker<'_> {
 
     fn pem(&mut self, table: &PrivateKeyTable) -> Option<String> {
         let id = table.id.get_ref();
-        match (&table.file, &table.env) {
-            (Some(file), None) => {
+        match (&table.file, &table.env, &table.command) {
+            (Some(file), None, None) => {
                 let path = file.get_ref();
                 let mut pem = String::new();
                 let read = fs::File::open(path)
@@ -49,7 +54,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            (None, Some(name)) => {
+            (None, Some(name), None) => {
                 let found = process_environment(name.get_ref());
                 if found.is_none() {
                     let what = format!(
@@ -61,10 +66,20 @@ impl Checker<'_> {
                 }
                 found
             }
-            (Some(_), Some(_)) | (None, None) => {
+            // Started as root the engine begins anew as its own user, who then asks.
+            (None, None, Some(_)) if is_root() => None,
+            (None, None, Some(command)) => {
+                let asked = key_command::ask(command.get_ref(), &SystemClock::new());
+                let fault = |error| {
+                    let what = format!("private key {id} cannot be fetched: {}", chain(&error));
+                    self.mistake(command.span().start, what);
+                };
+                asked.map_err(fault).ok()
+            }
+            (_, _, _) => {
                 let what = format!(
-                    "private key {id} needs one place: file = \"/path/of/the/key.pem\", or env = \
-                     \"NAME_OF_A_VARIABLE\""
+                    "private key {id} needs one place: file = \"/path/of/the/key.pem\", env = \
+                     \"NAME_OF_A_VARIABLE\", or command = [\"/path/of/a/program\", \"{id}\"]"
                 );
                 self.mistake(table.id.span().start, what);
                 None

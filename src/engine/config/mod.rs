@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod key_command;
 mod keys;
 mod retention;
 mod services;
@@ -9,6 +10,7 @@ mod units;
 
 use crate::{
     domain::{
+        binlog::Flavour,
         cloud::{Cloud, CloudName},
         ids::ServiceId,
     },
@@ -82,7 +84,7 @@ pub struct Region {
 pub struct ServiceSettings {
     /// Project and name.
     pub id: ServiceId,
-    /// `pg`, ….
+    /// `pg`, `mysql`, ….
     pub service_type: String,
     /// The cloud that it runs in and that holds its primary backups.
     pub cloud: CloudName,
@@ -145,8 +147,25 @@ pub struct ForkSettings {
     pub ports: (u16, u16),
     /// Disk space that a restore must leave free, in bytes.
     pub disk_reserve_bytes: u64,
-    /// Settings of `postgresql.conf` that every fork gets.
+    /// Settings of `postgresql.conf` that every fork of PostgreSQL gets.
     pub settings: BTreeMap<String, String>,
+    /// Settings of `my.cnf` that every fork of MySQL or MariaDB gets.
+    pub mysql_settings: BTreeMap<String, String>,
+    /// Directory of MySQL's programs; `None` means the search path.
+    pub mysql_programs: Option<PathBuf>,
+    /// Directory of MariaDB's programs; `None` means the search path.
+    pub mariadb_programs: Option<PathBuf>,
+}
+
+impl ForkSettings {
+    /// Directory of the programs of MySQL or MariaDB; `None` means the search path.
+    #[must_use]
+    pub fn programs(&self, flavour: Flavour) -> Option<&PathBuf> {
+        match flavour {
+            Flavour::MySql => self.mysql_programs.as_ref(),
+            Flavour::MariaDb => self.mariadb_programs.as_ref(),
+        }
+    }
 }
 
 /// A configuration cannot be used.

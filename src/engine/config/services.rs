@@ -16,8 +16,15 @@ use crate::{
 use std::collections::BTreeMap;
 use toml::Spanned;
 
-/// Types that this engine can replicate.
-const TYPES_WITH_BACKUP: &[&str] = &["pg"];
+/// Types that this engine can replicate, the formats of their backups, and an example.
+const TYPES_WITH_BACKUP: &[(&str, &[&str], &str)] = &[
+    (
+        "pg",
+        &["pgbackrest", "pghoard"],
+        "{ format = \"pgbackrest\", stanza = \"main\", path = \"pgbackrest\" }",
+    ),
+    ("mysql", &["stream", "myhoard"], "{ format = \"stream\", path = \"mysql/orders\" }"),
+];
 
 impl Checker<'_> {
     pub(super) fn services(
@@ -37,20 +44,27 @@ impl Checker<'_> {
             services.push(checked);
         }
         self.places(&services, written);
-        self.sites(&services, regions);
+        self.sites(&services, written, regions);
         services
     }
 
-    /// PGHoard's objects are nothing without their user metadata, which directories keep only when
+    /// PGHoard's and MyHoard's objects are nothing without their user metadata, which directories keep only when
     /// they are told to.
-    fn sites(&mut self, services: &[ServiceSettings], regions: &[RegionTable]) {
+    fn sites(
+        &mut self,
+        services: &[ServiceSettings],
+        written: &[ServiceTable],
+        regions: &[RegionTable],
+    ) {
         let is_site = |service: &&ServiceSettings| {
-            let place = service.backup.as_ref().map(|backup| &backup.primary.format);
-            place == Some(&BackupFormat::PgHoard)
+            service.backup.as_ref().is_some_and(|backup| match backup.primary.format {
+                BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => true,
+                BackupFormat::PgBackRest { .. } | BackupFormat::Stream => false,
+            })
         };
-        let Some(site) = services.iter().find(is_site) else { return };
-        let provider = Cloud::from_name(site.cloud.clone()).provider;
-        for region in regions {
+        let site = services.iter().find(is_site);
+        for (region, site) in regions.iter().filter_map(|region| Some((region, site?))) {
+            let provider = Cloud::from_name(site.cloud.clone()).provider;
             let options = region.store_options.as_ref().map(Spanned::get_ref);
             let other = CloudName::parse(region.cloud.get_ref())
                 .is_ok_and(|name| Cloud::from_name(name).provider != provider);
@@ -58,12 +72,25 @@ impl Checker<'_> {
                 && !options.is_some_and(|options| options.sidecars);
             if plain && !other {
                 let what = format!(
-                    "the backups of {} are PGHoard's, whose objects have user metadata, and this \
-                     directory does not keep any; add store_options = {{ sidecars = true }}",
+                    "the objects of {}'s backups have user metadata, and this directory does not \
+                     keep any; add store_options = {{ sidecars = true }}",
                     site.id
                 );
                 self.mistake(region.store.span().start, what);
             }
+        }
+        for service in services.iter().filter(|s| s.copy_retention.is_some()) {
+            let place = service.backup.as_ref().map(|backup| &backup.primary.format);
+            if let Some(BackupFormat::PgBackRest { .. } | BackupFormat::PgHoard) | None = place {
+                continue;
+            }
+            let table = written.iter().find(|table| {
+                table.name.get_ref() == service.id.service.as_str()
+                    && table.project.get_ref() == service.id.project.as_str()
+            });
+            let what = "copy_retention is there for PostgreSQL only: a copy of MySQL's backups keeps \
+                        everything; remove it";
+            self.mistake(table.map_or(0, |table| table.name.span().start), what.to_owned());
         }
     }
 
@@ -106,24 +133,38 @@ impl Checker<'_> {
         let id = ServiceId { project: project?, service: name? };
         let service_type = written.service_type.get_ref().clone();
         let at = written.service_type.span().start;
-        let replicable = TYPES_WITH_BACKUP.contains(&service_type.as_str());
-        let backup = match &written.backup {
-            Some(backup) if replicable => Some(self.backup(&id, backup)?),
-            Some(_) => {
+        let replicable = TYPES_WITH_BACKUP.iter().find(|(name, _, _)| *name == service_type);
+        let backup = match (&written.backup, replicable) {
+            (Some(backup), Some((_, formats, _))) => {
+                let format = backup.format.get_ref().as_str();
+                let is_other = TYPES_WITH_BACKUP.iter().any(|(_, of, _)| of.contains(&format));
+                if is_other && !formats.contains(&format) {
+                    let what = format!(
+                        "no backup of a service of type {service_type} has the format \
+                         `{format}`; use one of: {}",
+                        formats.join(", ")
+                    );
+                    self.mistake(backup.format.span().start, what);
+                    return None;
+                }
+                Some(self.backup(&id, backup)?)
+            }
+            (Some(_), None) => {
                 let what = format!(
-                    "this engine replicates backups of services of type pg only; remove `backup` \
-                     from the service of type {service_type}"
+                    "this engine replicates backups of services of the types pg and mysql only; \
+                     remove `backup` from the service of type {service_type}"
                 );
                 self.mistake(at, what);
                 None
             }
-            None if replicable => {
-                let what = "a service of type pg needs a `backup`, such as backup = { format = \
-                            \"pgbackrest\", stanza = \"main\", path = \"pgbackrest\" }";
-                self.mistake(at, what.to_owned());
+            (None, Some((_, _, example))) => {
+                let what = format!(
+                    "a service of type {service_type} needs a `backup`, such as backup = {example}"
+                );
+                self.mistake(at, what);
                 None
             }
-            None => None,
+            (None, None) => None,
         };
         let copy_retention = written.copy_retention.as_ref().map(|table| self.retention(table));
         let (cloud, plan) = (cloud?, written.plan.clone());
@@ -132,6 +173,12 @@ impl Checker<'_> {
 
     fn backup(&mut self, id: &ServiceId, written: &BackupTable) -> Option<BackupSettings> {
         let format = self.format(written)?;
+        if let (Some(key), false) =
+            (&written.private_key, matches!(format, BackupFormat::MyHoard { .. }))
+        {
+            let what = "private_key is for MyHoard, whose objects do not name their key; remove it";
+            self.mistake(key.span().start, what.to_owned());
+        }
         let primary = self.prefix(&written.path)?;
         let copy = match &written.copy_path {
             Some(path) => self.prefix(path)?,
@@ -160,16 +207,21 @@ impl Checker<'_> {
                 None
             }
             ("pghoard", None) => Some(BackupFormat::PgHoard),
-            ("pghoard", Some(stanza)) => {
-                let what =
-                    "PGHoard has no stanzas: path is the prefix of the site; remove `stanza`";
+            ("myhoard", None) => {
+                let key_id = written.private_key.as_ref().map(|key| key.get_ref().clone());
+                Some(BackupFormat::MyHoard { key_id })
+            }
+            ("stream", None) => Some(BackupFormat::Stream),
+            ("pghoard" | "myhoard" | "stream", Some(stanza)) => {
+                let what = "only pgBackRest has stanzas: path is the prefix of everything; remove \
+                            `stanza`";
                 self.mistake(stanza.span().start, what.to_owned());
                 None
             }
             (format, _) => {
                 let what = format!(
                     "`{format}` is no backup format of this engine; use \"pgbackrest\" or \
-                     \"pghoard\""
+                     \"pghoard\" for PostgreSQL, \"stream\" or \"myhoard\" for MySQL and MariaDB"
                 );
                 self.mistake(at, what);
                 None

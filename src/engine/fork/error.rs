@@ -1,6 +1,8 @@
 //! Why a fork could not be made, in words for the person who waits for it: what, why, what to do.
 
-use crate::{domain::lsn::Lsn, restore::error::RestoreError};
+use crate::{
+    domain::lsn::Lsn, engine::fork::mysql::error::MySqlError, restore::error::RestoreError,
+};
 use std::{io, path::PathBuf};
 
 /// A fork could not be made.
@@ -179,6 +181,9 @@ pub enum ForkError {
         /// How long.
         minutes: u64,
     },
+    /// A fork of MySQL or MariaDB.
+    #[error(transparent)]
+    MySql(#[from] MySqlError),
     /// It was called off.
     #[error("cancelled while {0}")]
     Cancelled(&'static str),

@@ -11,6 +11,7 @@
 
 pub mod error;
 pub mod fetch;
+pub mod mysql;
 pub mod runner;
 
 mod cluster;
@@ -19,7 +20,7 @@ mod fetch_plan;
 mod open;
 mod patience;
 mod postgres_log;
-mod process;
+pub(in crate::engine) mod process;
 mod programs;
 mod replay;
 mod restore;
@@ -115,7 +116,7 @@ pub struct Progress {
     pub current: Option<u64>,
     /// What there is to do, where it is known.
     pub max: Option<u64>,
-    /// The unit of both: `bytes_uncompressed` or `wal_lsn`.
+    /// The unit of both: `bytes_uncompressed`, `bytes_compressed`, `wal_lsn` or `binlog_bytes`.
     pub unit: &'static str,
 }
 

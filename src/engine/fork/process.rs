@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
 };
 
 /// What is kept of a program's output, in bytes: its end, as errors come last.
@@ -19,22 +19,42 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// How long a program may take to obey a request to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// Programs that work in a fork's directory. Others, such as a person's shell, are let be.
-const OURS: &[&str] = &["pgbackrest", "postgres", "btar", "pg_ctl", "pg_controldata"];
+const OURS: &[&str] = &[
+    "pgbackrest",
+    "postgres",
+    "btar",
+    "pg_ctl",
+    "pg_controldata",
+    "mariadbd",
+    "mariadb",
+    "mariadb-binlog",
+    "mariadb-backup",
+    "mbstream",
+    "mysqld",
+    "mysql",
+    "mysqlbinlog",
+    "xtrabackup",
+    "xbstream",
+];
+/// How many words of a dynamic loader's command line come before the program's own arguments.
+const LOADER_WORDS_MAX: usize = 5;
+/// Servers of MySQL and MariaDB.
+const MYSQL_SERVERS: &[&str] = &["mariadbd", "mysqld"];
 
 /// A program and how to call it.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(in crate::engine) struct Program {
     /// The program: a path, or a name that is sought in the search path.
-    pub(super) path: PathBuf,
+    pub(in crate::engine) path: PathBuf,
     /// Its arguments.
-    pub(super) args: Vec<OsString>,
+    pub(in crate::engine) args: Vec<OsString>,
     /// Its working directory, by which [`working_in`] finds it again.
-    pub(super) dir: PathBuf,
+    pub(in crate::engine) dir: PathBuf,
 }
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) enum Ended<T> {
+pub(in crate::engine) enum Ended<T> {
     /// By itself.
     Exited(Output),
     /// It was interrupted, for this reason.
@@ -43,13 +63,13 @@ pub(super) enum Ended<T> {
 
 /// What an ended program left.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::engine) struct Output {
     /// Whether it succeeded.
-    pub(super) success: bool,
+    pub(in crate::engine) success: bool,
     /// The end of its standard output.
-    pub(super) stdout: String,
+    pub(in crate::engine) stdout: String,
     /// The end of its standard error.
-    pub(super) stderr: String,
+    pub(in crate::engine) stderr: String,
 }
 
 impl Output {
@@ -62,43 +82,133 @@ impl Output {
     }
 }
 
+/// A program that runs. It gets this process's search path, English messages, and nothing else.
+/// Dropping this kills it with all its children.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    group: Group,
+}
+
+impl Running {
+    /// Starts a program. Where `stdout` is a pipe, the end of what comes out is kept.
+    ///
+    /// # Errors
+    /// What the system says when the program cannot be started.
+    pub(super) fn start(program: &Program, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
+        let child = prepared(program)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        Ok(Self { child, group })
+    }
+
+    /// Its number, until it has ended.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.group.0.map(|pid| pid.as_raw_nonzero().get())
+    }
+
+    /// Its standard output, for whoever reads more than the end of it.
+    pub(super) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// What the system says when it cannot be waited for.
+    pub(super) async fn finish(&mut self) -> io::Result<Output> {
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let (stdout, stderr, status) =
+            tokio::join!(end_of(stdout), end_of(stderr), self.child.wait());
+        let success = status?.success();
+        self.group.0 = None;
+        Ok(Output { success, stdout, stderr })
+    }
+
+    /// Ends it and its children.
+    pub(super) async fn end(&mut self, clock: &dyn Clock) {
+        end_group(&mut self.child, &mut self.group, clock).await;
+    }
+}
+
+/// A program as every one is started: in a process group of its own.
+fn prepared(program: &Program) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .args(&program.args)
+        .current_dir(&program.dir)
+        .env_clear()
+        .env("PATH", search_path())
+        .env("LC_ALL", "C")
+        .process_group(0);
+    command
+}
+
+fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into())
+}
+
+/// Where a program is: in the directory `first`, in the search path, or where Debian keeps servers.
+pub(super) fn find(name: &str, first: Option<&Path>) -> Option<PathBuf> {
+    let path = search_path();
+    let dirs = first.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+    dirs.chain(["/usr/sbin".into()]).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
 /// Runs a program until it ends or `interrupt` does; in the latter case it and its children are
-/// ended first. It gets this process's search path, English messages, and nothing else.
+/// ended first.
 ///
 /// # Errors
 /// What the system says when the program cannot be started.
-pub(super) async fn run<T>(
+pub(in crate::engine) async fn run<T>(
     program: &Program,
     clock: &dyn Clock,
     interrupt: impl Future<Output = T>,
 ) -> Result<Ended<T>, io::Error> {
-    let mut child = Command::new(&program.path)
-        .args(&program.args)
-        .current_dir(&program.dir)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let finished = async {
-        let (stdout, stderr, status) = tokio::join!(end_of(stdout), end_of(stderr), child.wait());
-        Ok(Output { success: status?.success(), stdout, stderr })
-    };
+    run_with(program, Stdio::null(), clock, interrupt).await
+}
+
+/// [`run`] with something to read.
+///
+/// # Errors
+/// Those of [`run`].
+pub(super) async fn run_with<T>(
+    program: &Program,
+    stdin: Stdio,
+    clock: &dyn Clock,
+    interrupt: impl Future<Output = T>,
+) -> Result<Ended<T>, io::Error> {
+    let mut running = Running::start(program, stdin, Stdio::piped())?;
     let reason = tokio::select! {
-        output = finished => {
-            group.0 = None;
-            return output.map(Ended::Exited);
-        }
+        output = running.finish() => return output.map(Ended::Exited),
         reason = interrupt => reason,
     };
-    end_group(&mut child, &mut group, clock).await;
+    running.end(clock).await;
     Ok(Ended::Interrupted(reason))
+}
+
+/// A server that was started here and outlives this process.
+#[derive(Debug)]
+pub(super) struct Born(Child);
+
+impl Born {
+    /// Whether it has died.
+    pub(super) fn is_dead(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(Some(_)) | Err(_))
+    }
+}
+
+/// Starts a server that goes on when this process ends. What it says goes to `log`.
+///
+/// # Errors
+/// What the system says when the server cannot be started.
+pub(super) fn bear(program: &Program, log: fs::File) -> io::Result<Born> {
+    let stdout = log.try_clone()?;
+    prepared(program).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().map(Born)
 }
 
 /// Runs a program that must succeed within `limit`, and gives its standard output.
@@ -124,6 +234,7 @@ pub(super) async fn succeed(
 }
 
 /// A program with all its children, which are killed when this is dropped.
+#[derive(Debug)]
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -172,13 +283,69 @@ pub(super) fn is_server(pid: i32, data: &Path) -> bool {
         && fs::read_link(process.join("cwd")).is_ok_and(|cwd| same_dir(&cwd, data))
 }
 
-/// Our programs whose working directory lies in `dir`.
-fn working_in(dir: &Path) -> Vec<Pid> {
+/// The server of MySQL or MariaDB that works in `data`, its data directory.
+pub(super) fn mysql_server_in(data: &Path) -> Option<i32> {
+    working_in(data, MYSQL_SERVERS).first().map(|pid| pid.as_raw_nonzero().get())
+}
+
+/// How a server is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// With everything written to the disk.
+    Politely,
+    /// At once.
+    AtOnce,
+}
+
+/// Asks a process to end. It may have ended meanwhile.
+pub(super) fn ask_to_end(pid: i32, how: Ask) {
+    let signal = match how {
+        Ask::Politely => Signal::TERM,
+        Ask::AtOnce => Signal::KILL,
+    };
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether a process has ended with all of its threads: until then it may write, and holds its port.
+pub(super) fn is_gone(pid: i32) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let Ok(stat) = fs::read_to_string(process.join("stat")) else { return true };
+    // One that only waits for its parent has the state Z and no thread but the first (`proc(5)`).
+    let ended = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    ended && fs::read_dir(process.join("task")).map_or(0, Iterator::count) <= 1
+}
+
+/// Time that a process has used on a core, in clock ticks. It grows as long as the process works.
+pub(super) fn ticks(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets and may hold anything (`proc(5)`).
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+/// The file below `dir` that a process reads, and how far it is, in bytes.
+pub(super) fn reads_below(pid: i32, dir: &Path) -> Option<(PathBuf, u64)> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let open = fs::read_dir(process.join("fd")).ok()?.flatten();
+    let file = |entry: fs::DirEntry| {
+        let path = fs::read_link(entry.path()).ok().filter(|path| path.starts_with(dir))?;
+        let info = fs::read_to_string(process.join("fdinfo").join(entry.file_name())).ok()?;
+        let at = info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()?;
+        Some((path, at))
+    };
+    open.filter_map(file).next()
+}
+
+/// Programs named in `names` whose working directory lies in `dir`.
+fn working_in(dir: &Path, names: &[&str]) -> Vec<Pid> {
     let Ok(dir) = fs::canonicalize(dir) else { return Vec::new() };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let works_here = |process: &Path| {
         fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&dir))
-            && comm(process).is_some_and(|name| OURS.contains(&name.as_str()))
+            && is_one_of(process, names)
     };
     let own = std::process::id().to_string();
     processes
@@ -188,20 +355,41 @@ fn working_in(dir: &Path) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether a process is one of these programs, also when a dynamic loader was called to load it.
+fn is_one_of(process: &Path, names: &[&str]) -> bool {
+    match comm(process) {
+        Some(name) if name.starts_with("ld-linux") => {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0).take(LOADER_WORDS_MAX);
+            words.any(|word| {
+                let name = word.rsplit(|byte| *byte == b'/').next();
+                name.is_some_and(|name| names.iter().any(|known| known.as_bytes() == name))
+            })
+        }
+        Some(name) => names.contains(&name.as_str()),
+        None => false,
+    }
+}
+
 /// Ends all programs of ours that still work in `dir`, which an engine that was killed may have
 /// left behind. They must not write into what is deleted or made anew.
 ///
 /// # Errors
 /// [`ForkError::NoProgress`] when one does not go.
 pub(super) async fn end_all_in(dir: &Path, clock: &dyn Clock) -> Result<(), ForkError> {
+    let mut ending = Vec::new();
     for round in 0..100 {
-        let left = working_in(dir);
-        if left.is_empty() {
+        let left = working_in(dir, OURS);
+        ending.retain(|pid: &Pid| !is_gone(pid.as_raw_nonzero().get()));
+        if left.is_empty() && ending.is_empty() {
             return Ok(());
         }
         let signal = if round < 20 { Signal::TERM } else { Signal::KILL };
         for pid in left {
             let _ = kill_process(pid, signal);
+            if !ending.contains(&pid) {
+                ending.push(pid);
+            }
         }
         clock.sleep(Duration::from_millis(50)).await;
     }

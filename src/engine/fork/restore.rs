@@ -64,7 +64,9 @@ async fn unpack(job: &Job<'_>) -> Result<(), ForkError> {
     match (&job.order.place.format, &job.order.site_store) {
         (BackupFormat::PgBackRest { stanza }, _) => with_pgbackrest(job, stanza).await,
         (BackupFormat::PgHoard, Some(from)) => natively(job, from).await,
-        (BackupFormat::PgHoard, None) => Err(ForkError::NoStore),
+        (BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream, _) => {
+            Err(ForkError::NoStore)
+        }
     }
 }
 

@@ -144,20 +144,29 @@ pub(super) fn check_space(
     plan: &RecoveryPlan,
     disk_reserve_bytes: u64,
 ) -> Result<(), ForkError> {
+    let log_bytes = plan.segment_size.bytes().saturating_mul(plan.log.len() as u64);
+    check_room(site, plan.restored_bytes, log_bytes, disk_reserve_bytes)
+}
+
+/// Checks that so much fits on the disk.
+pub(super) fn check_room(
+    site: &ForkSite,
+    base_bytes: u64,
+    log_bytes: u64,
+    reserve_bytes: u64,
+) -> Result<(), ForkError> {
     let existing = site.dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(existing)
         .map_err(|source| file_fault("looking at the disk of", existing, source.into()))?;
     let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let log_bytes = plan.segment_size.bytes().saturating_mul(plan.log.len() as u64);
-    let needed_bytes =
-        plan.restored_bytes.saturating_add(log_bytes).saturating_add(disk_reserve_bytes);
+    let needed_bytes = base_bytes.saturating_add(log_bytes).saturating_add(reserve_bytes);
     if needed_bytes > free_bytes {
         return Err(ForkError::DiskSpace {
             dir: existing.to_owned(),
             needed_bytes,
-            base_bytes: plan.restored_bytes,
+            base_bytes,
             log_bytes,
-            reserve_bytes: disk_reserve_bytes,
+            reserve_bytes,
             free_bytes,
         });
     }
@@ -194,12 +203,12 @@ pub(super) fn write_file(path: &Path, text: &str) -> Result<(), ForkError> {
     sync_dir(path.parent().unwrap_or(Path::new("/"))).map_err(fault)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ForkError> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ForkError> {
     write_file(path, &serde_json::to_string(value).expect("a marker has no maps"))
 }
 
 /// A marker that cannot be read stands for nothing.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ForkError> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ForkError> {
     Ok(read_file(path)?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
@@ -245,7 +254,7 @@ pub(super) fn file_fault(doing: &'static str, path: &Path, source: io::Error) ->
     ForkError::File { doing, path: path.to_owned(), source }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 

@@ -130,6 +130,7 @@ impl Replicator {
             let damaged = turn.target.data.lock().await.damaged.clone();
             let plan = plan::plan(&format, seen, look, &damaged);
             turn.problems.extend(plan.problems);
+            self.withdraw(turn, &plan.withdrawn).await;
             let part = |stages, progress| (!Vec::is_empty(&stages)).then_some((stages, progress));
             log.push(part(plan.log, Arc::default()));
             data.push(part(plan.data, turn.target.progress.clone()));
@@ -142,6 +143,31 @@ impl Replicator {
         let mut again = self.copy_log(turns, &mut data, log, &side).await;
         again |= self.copy_data(turns, data, side).await;
         again
+    }
+
+    /// Removes marks from a copy. The next pass tries again what fails.
+    async fn withdraw(&self, turn: &mut Turn<'_>, marks: &[String]) {
+        if marks.is_empty() {
+            return;
+        }
+        let side = side(&*turn.target.reader.lock().await);
+        let result = match turn.target.ledger.forget(marks.iter()).await {
+            Err(error) => Err(chain(&error)),
+            Ok(()) => {
+                let keys = marks.iter().filter_map(|mark| side.prefix.join(mark).ok());
+                let mut result = Ok(());
+                for key in keys {
+                    if let Err(error) = side.store.delete(&key).await {
+                        result = Err(chain(&error));
+                    }
+                }
+                result
+            }
+        };
+        if let Err(what) = result {
+            turn.problems.push(format!("a mark that was withdrawn cannot be removed: {what}"));
+        }
+        turn.seen = Ok(None);
     }
 
     /// Copies the log; takes out who is late.

@@ -28,6 +28,7 @@ pub(super) struct Seen {
     pub(super) size_bytes: u64,
     pub(super) etag: Option<String>,
     pub(super) crc64: u64,
+    pub(super) has_user_metadata: bool,
     pub(super) layout: Verdict,
 }
 
@@ -114,7 +115,9 @@ impl KnownSums {
             Role::Segment { codec, sha1, .. } => Check::Segment { codec, sha1 },
             Role::Marker { label } => match place.format {
                 BackupFormat::PgBackRest { .. } => Check::Manifest { label },
-                BackupFormat::PgHoard => Check::Nothing,
+                BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                    Check::Nothing
+                }
             },
             Role::Data { label } => {
                 if self.label != label {
@@ -124,9 +127,11 @@ impl KnownSums {
                 self.files.get(key).map_or(Check::Nothing, |files| Check::Files(files.clone()))
             }
             // What PGHoard's objects say of themselves is not kept by every store.
-            Role::History { .. } | Role::NamedSegment { .. } | Role::Shared | Role::Other => {
-                Check::Nothing
-            }
+            Role::History { .. }
+            | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
+            | Role::Shared
+            | Role::Other => Check::Nothing,
         })
     }
 
@@ -170,7 +175,8 @@ pub(super) async fn read(
         Err(StoreError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let size_bytes = object.meta.size_bytes;
+    let (size_bytes, has_user_metadata) =
+        (object.meta.size_bytes, !object.user_metadata.is_empty());
     let mut whole = match check {
         Check::Segment { .. } | Check::Manifest { .. }
             if size_bytes <= SEGMENT_OBJECT_BYTES_MAX =>
@@ -203,7 +209,8 @@ pub(super) async fn read(
         None if files.is_empty() => Verdict::Silent,
         None => of_files(files, &hasher.finish(), size_bytes),
     };
-    Ok(Some(Seen { size_bytes, etag: object.meta.etag, crc64: sum.finish(), layout }))
+    let (etag, crc64) = (object.meta.etag, sum.finish());
+    Ok(Some(Seen { size_bytes, etag, crc64, has_user_metadata, layout }))
 }
 
 async fn of_whole(check: &Check, bytes: Bytes) -> Verdict {
@@ -242,7 +249,9 @@ mod tests {
         let check = |crc64, etag: &str, layout: &Verdict, recorded: bool| {
             let record = record("p", "k", 5);
             let (etag, layout) = (Some(etag.to_owned()), layout.clone());
-            judge(recorded.then_some(&record), &Seen { size_bytes: 7, etag, crc64, layout })
+            let has_user_metadata = false;
+            let seen = Seen { size_bytes: 7, etag, crc64, has_user_metadata, layout };
+            judge(recorded.then_some(&record), &seen)
         };
         let refuted = Verdict::Refuted("w".to_owned());
         let damaged = Finding::Damaged("w".to_owned());

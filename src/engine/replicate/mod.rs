@@ -33,6 +33,9 @@ mod proof_tests;
 mod simulation;
 
 #[cfg(test)]
+mod site_tests;
+
+#[cfg(test)]
 mod tests {
     use crate::{
         domain::{

@@ -15,7 +15,7 @@ impl NeededLog {
     pub(super) fn of(source: &Look, target: &Look) -> Self {
         let mut from: BTreeMap<String, u64> = BTreeMap::new();
         for look in [source, target] {
-            for backup in &look.backups {
+            for backup in look.all_backups() {
                 let Some(archive) = backup.archive.clone() else { continue };
                 // A start that is no name needs everything.
                 let start = Place::parse(&backup.archive_start).map_or(0, |start| start.position);
@@ -44,5 +44,9 @@ pub(super) fn behind_since(source: &Look, target: &Look) -> Option<DateTime<Utc>
             .filter(move |(place, _, there)| there.is_none() && needed.has(archive, *place))
             .map(|(_, segment, _)| segment.modified_at())
     });
-    missing.min()
+    let binlogs = source.chains.values().flat_map(|chain| &chain.objects).filter_map(|object| {
+        let found = source.repository.get(&object.key)?;
+        (!target.repository.contains(&object.key)).then_some(found.modified_at)
+    });
+    missing.chain(binlogs).min()
 }

@@ -341,6 +341,8 @@ impl Replicator {
             }
         };
         let damage = observed.runs.values().filter_map(|run| run.damage.as_ref());
+        // What a wrong key does not open is none the worse for that.
+        let damage = damage.filter(|damage| damage.wrong_key.is_none());
         let damaged = damage.map(|damage| damage.key.clone());
         let damaged = damaged.chain(target.ledger.damaged().into_keys()).collect();
         target.data.lock().await.damaged = damaged;

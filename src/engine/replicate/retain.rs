@@ -62,7 +62,10 @@ impl Replicator {
             BackupFormat::PgHoard => {
                 prune::pghoard::plan(source, look, catalog, &expired, &retention, now)
             }
-            BackupFormat::PgBackRest { .. } => {
+            // MySQL's have no retention here.
+            BackupFormat::PgBackRest { .. }
+            | BackupFormat::MyHoard { .. }
+            | BackupFormat::Stream => {
                 prune::plan(&format, look, catalog, &expired, &retention, now)
             }
         };
@@ -166,6 +169,7 @@ fn facts(
             Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => None,
         })

@@ -144,10 +144,10 @@ impl Ledger {
     async fn keys_after(&self, after: &str) -> Result<Vec<String>, StoreError> {
         for part in self.place.format.parts().in_order() {
             // Behind all of this part, or still before it.
-            if after > format!("{part}0").as_str() {
+            if !part.is_empty() && after > format!("{part}0").as_str() {
                 continue;
             }
-            let Ok(prefix) = self.place.prefix.join(&part) else { continue };
+            let Some(prefix) = self.place.part(&part) else { continue };
             let from = after.starts_with(&part).then(|| self.place.prefix.join(after).ok());
             let mut listing = self.store.list(&prefix, from.flatten().as_ref());
             let mut keys = Vec::new();
@@ -184,9 +184,11 @@ impl Ledger {
             Ok(None) => return Ok(self.state.forget_damage(copy, key)?),
             Err(what) => return self.damaged_now(key, what, primary).await,
         };
+        let is_bare =
+            |seen: &Seen| !seen.has_user_metadata && self.place.format.needs_user_metadata(key);
         let mut finding = judge(record.as_ref(), &seen);
         let mut record = record;
-        if !matches!(finding, Finding::Good | Finding::Record) {
+        if is_bare(&seen) || !matches!(finding, Finding::Good | Finding::Record) {
             // Somebody may have written it meanwhile, or it was read wrong: it is read once more,
             // with all that the layout knows.
             record = self.recorded(key)?;
@@ -197,6 +199,10 @@ impl Ledger {
                 Ok(None) => return Ok(self.state.forget_damage(copy, key)?),
                 Err(what) => return self.damaged_now(key, what, primary).await,
             };
+            if is_bare(&seen) {
+                let what = "its user metadata are gone".to_owned();
+                return self.damaged_now(key, what, primary).await;
+            }
             finding = judge(record.as_ref(), &seen);
         }
         if let Some(line) = line {

@@ -1,7 +1,7 @@
 //! Forks and how far they are.
 
 use crate::{
-    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::Recovery},
     engine::state::{State, StateError, from_json, to_json},
     layout::BackupPlace,
 };
@@ -41,7 +41,7 @@ pub struct StoredFork {
     /// Why it failed.
     pub error: Option<String>,
     /// What it restores.
-    pub recovery: RecoveryPlan,
+    pub recovery: Recovery,
     /// From where in the region's store.
     pub place: BackupPlace,
     /// Where it lives on this machine.

@@ -4,6 +4,7 @@
 //! straight from async code. Documents are JSON with a version inside; tables only hold what is
 //! searched for. What stores hold is kept as a cache and never as truth.
 
+mod binlogs;
 pub mod damage;
 pub mod expired;
 pub mod forks;
@@ -160,7 +161,8 @@ fn prepare(connection: &Connection, file: &Path) -> Result<(), StateError> {
     connection.execute_batch(measurements::SCHEMA).map_err(fault)?;
     connection.execute_batch(records::SCHEMA).map_err(fault)?;
     connection.execute_batch(verified::SCHEMA).map_err(fault)?;
-    connection.execute_batch(damage::SCHEMA).map_err(fault)
+    connection.execute_batch(damage::SCHEMA).map_err(fault)?;
+    connection.execute_batch(binlogs::SCHEMA).map_err(fault)
 }
 
 fn to_json<T: serde::Serialize>(document: &T) -> String {

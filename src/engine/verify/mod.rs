@@ -19,10 +19,11 @@ use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreWindow},
     engine::{
         catalog::{
+            binlogs::ReaderMemory,
             build::{self, Evidence},
             files::read_small,
             index::IndexedRun,
-            learned::{LogMemory, NoMemory},
+            learned::NoMemory,
             listing::Extent,
             observe::{Look, Reader},
         },
@@ -177,7 +178,7 @@ async fn deep(
     resume: Option<&Resume>,
     report: &mut CopyReport,
 ) -> Result<Look, StoreError> {
-    let memory: Arc<dyn LogMemory> = match resume {
+    let memory: Arc<dyn ReaderMemory> = match resume {
         Some(resume) => resume.memory(),
         // Nothing that an engine has learned counts here.
         None => Arc::new(NoMemory),
@@ -188,6 +189,7 @@ async fn deep(
     report.faults.extend(observed.catalog.problems.iter().cloned());
     report.window = Some(observed.catalog.window);
     let mut proven = proven_segments(&observed.runs);
+    proven.extend(observed.chains.values().flat_map(|chain| chain.proven()));
     let look = &observed.look;
     let mut sums = Sums { copy, look, tap: &tap, recorded, resume, proven: &mut proven };
     sums.compare(report).await?;
@@ -203,6 +205,7 @@ fn by_listing(look: &Look) -> Vec<String> {
         backups: &look.backups,
         needs: &look.needs,
         runs: &BTreeMap::new(),
+        chains: &BTreeMap::new(),
         damaged: &BTreeSet::new(),
         problems: look.problems.clone(),
     });
@@ -210,7 +213,12 @@ fn by_listing(look: &Look) -> Vec<String> {
     for backup in &catalog.backups {
         faults.extend(backup.missing.iter().map(|what| format!("backup {}: {what}", backup.name)));
     }
-    for backup in &look.backups {
+    for (label, chain) in &look.chains {
+        if let Some(gap) = &chain.gap {
+            faults.push(format!("backup {label}: {gap}"));
+        }
+    }
+    for backup in look.backups.iter().filter(|backup| !look.chains.contains_key(&backup.label)) {
         let archive = look.archive_of(backup);
         for name in [&backup.archive_start, &backup.archive_stop] {
             if archive.is_none_or(|archive| !archive.contains(name)) {

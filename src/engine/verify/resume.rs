@@ -5,7 +5,7 @@
 
 use crate::{
     engine::{
-        catalog::{learned::LogMemory, segment::Found},
+        catalog::{binlogs::ReaderMemory, segment::Found},
         state::{State, StateError, records::CopyNumber},
         verify::Copy,
     },
@@ -56,7 +56,7 @@ impl Resume {
     }
 
     /// What was learned of logs.
-    pub(super) fn memory(&self) -> Arc<dyn LogMemory> {
+    pub(super) fn memory(&self) -> Arc<dyn ReaderMemory> {
         self.state.clone()
     }
 

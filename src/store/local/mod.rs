@@ -58,6 +58,17 @@ pub enum Sidecars {
     Json,
 }
 
+impl Sidecars {
+    /// What the file system knows of the sidecar of a file, where there is one.
+    fn beside(self, path: &Path) -> Option<fs::Metadata> {
+        match self {
+            Self::None => None,
+            // One that cannot be looked at cannot be read either, which says more.
+            Self::Json => fs::metadata(sidecar::path(path)).ok(),
+        }
+    }
+}
+
 impl LocalStore {
     /// A store below `root`, which must exist when it is used.
     #[must_use]
@@ -152,11 +163,12 @@ impl LocalStore {
             if meta.is_dir() {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            Ok((file, meta, store.sidecar(&path)?))
+            let beside = store.shared.sidecars.beside(&path);
+            Ok((file, meta, beside, store.sidecar(&path)?))
         });
-        let (file, meta, user_metadata) =
+        let (file, meta, beside, user_metadata) =
             opened.await.map_err(|error| self.fault(doing, key, error))?;
-        Ok((file, walk::describe(key.clone(), &meta), user_metadata))
+        Ok((file, walk::describe(key.clone(), &meta, beside.as_ref()), user_metadata))
     }
 }
 
@@ -175,10 +187,7 @@ impl BlobStore for LocalStore {
             root: self.shared.root.clone(),
             prefix: prefix.clone(),
             after: after.cloned(),
-            hidden_ending: match self.shared.sidecars {
-                Sidecars::None => None,
-                Sidecars::Json => Some(sidecar::ENDING),
-            },
+            sidecars: self.shared.sidecars,
         };
         let (store, (give, take)) = (self.clone(), tokio::sync::mpsc::channel(4));
         tokio::task::spawn_blocking(move || store.run(&walk, &give));
@@ -189,11 +198,13 @@ impl BlobStore for LocalStore {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        let meta = fs::metadata(self.path(key)).map_err(|e| self.fault("looking at", key, e))?;
+        let path = self.path(key);
+        let meta = fs::metadata(&path).map_err(|e| self.fault("looking at", key, e))?;
         if meta.is_dir() {
             return Err(StoreError::NotFound(key.clone()));
         }
-        Ok(walk::describe(key.clone(), &meta))
+        let beside = self.shared.sidecars.beside(&path);
+        Ok(walk::describe(key.clone(), &meta, beside.as_ref()))
     }
 
     async fn describe(&self, key: &Key) -> Result<(ObjectMeta, UserMetadata), StoreError> {
@@ -310,17 +321,19 @@ impl LocalStore {
     ) -> io::Result<String> {
         let root = &self.shared.root;
         let parent = path.parent().unwrap_or(root);
-        let etag = walk::etag(&fs::metadata(&staged.path)?);
+        let sidecars = self.shared.sidecars;
+        let beside_it = beside.map(|beside| fs::metadata(&beside.path)).transpose()?;
+        let etag = walk::etag(&fs::metadata(&staged.path)?, beside_it.as_ref());
         let placed = || {
             walk::make_dirs(root, parent)?;
-            staged.place(root, path, condition)
+            staged.place(root, path, condition, sidecars)
         };
         // A deletion may take the directory away between its making and its use: once more, then.
         let again =
             |e: io::Error| if e.kind() == io::ErrorKind::NotFound { placed() } else { Err(e) };
         placed().or_else(again)?;
         // The sidecar comes last: it says that the object is complete.
-        match (beside, self.shared.sidecars) {
+        match (beside, sidecars) {
             (Some(beside), _) => fs::rename(&beside.path, sidecar::path(path))?,
             (None, Sidecars::Json) => match fs::remove_file(sidecar::path(path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

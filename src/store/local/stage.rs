@@ -3,7 +3,7 @@
 use crate::store::{
     Body, Condition, StoreError,
     key::Key,
-    local::{LocalStore, STAGING, walk},
+    local::{LocalStore, STAGING, Sidecars, walk},
     proof::Crc64,
 };
 use bytes::Bytes;
@@ -80,7 +80,13 @@ impl Staged {
     }
 
     /// Gives the file its key, when the condition holds.
-    pub(super) fn place(&self, root: &Path, path: &Path, condition: &Condition) -> io::Result<()> {
+    pub(super) fn place(
+        &self,
+        root: &Path,
+        path: &Path,
+        condition: &Condition,
+        sidecars: Sidecars,
+    ) -> io::Result<()> {
         match condition {
             Condition::IfAbsent => rename_to_free(&self.path, path),
             Condition::None => {
@@ -90,7 +96,8 @@ impl Staged {
             Condition::IfMatch(etag) => {
                 // Whoever replaces or removes an object meanwhile waits for this lock.
                 let _alone = lock(root, FlockOperation::LockExclusive)?;
-                let now = fs::metadata(path).map(|meta| walk::etag(&meta));
+                let now = fs::metadata(path)
+                    .map(|meta| walk::etag(&meta, sidecars.beside(path).as_ref()));
                 match now {
                     Ok(now) if now == *etag => fs::rename(&self.path, path),
                     Ok(_) => Err(io::Error::other(NotTheSame)),

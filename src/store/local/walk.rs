@@ -1,7 +1,11 @@
 //! The files below a directory in the order of their keys, without holding more than the names of
 //! the directories that are open.
 
-use crate::store::{ObjectMeta, key::Key, local::sidecar};
+use crate::store::{
+    ObjectMeta,
+    key::Key,
+    local::{Sidecars, sidecar},
+};
 use chrono::{DateTime, Utc};
 use std::{
     fs, io,
@@ -15,8 +19,8 @@ pub(super) struct Walk {
     pub(super) root: PathBuf,
     pub(super) prefix: Key,
     pub(super) after: Option<Key>,
-    /// Files with this ending belong to the object that they stand beside.
-    pub(super) hidden_ending: Option<&'static str>,
+    /// Whether files have their user metadata in files beside them, which are no objects.
+    pub(super) sidecars: Sidecars,
 }
 
 /// A directory being read: what its keys begin with, and the names that are left, in order.
@@ -49,9 +53,11 @@ impl Walk {
             if self.after.as_ref().is_some_and(|after| key <= *after) {
                 continue;
             }
-            match fs::symlink_metadata(self.root.join(&full)) {
+            let path = self.root.join(&full);
+            match fs::symlink_metadata(&path) {
                 Ok(meta) if meta.is_file() => {
-                    if !give(describe(key, &meta)) {
+                    let beside = self.sidecars.beside(&path);
+                    if !give(describe(key, &meta, beside.as_ref())) {
                         return Ok(());
                     }
                 }
@@ -104,18 +110,29 @@ impl Walk {
             let ours = begin.is_empty() && name == super::STAGING;
             return Ok((!ours).then(|| format!("{name}/")));
         }
-        let hidden = self.hidden_ending.is_some_and(|ending| sidecar::hides(name, ending));
+        let hidden = match self.sidecars {
+            Sidecars::None => false,
+            Sidecars::Json => sidecar::hides(name, sidecar::ENDING),
+        };
         Ok((kind.is_file() && !hidden).then(|| name.to_owned()))
     }
 }
 
-pub(super) fn describe(key: Key, meta: &fs::Metadata) -> ObjectMeta {
+pub(super) fn describe(key: Key, meta: &fs::Metadata, beside: Option<&fs::Metadata>) -> ObjectMeta {
     let modified_at = meta.modified().map_or(DateTime::<Utc>::UNIX_EPOCH, DateTime::from);
-    ObjectMeta { key, size_bytes: meta.len(), modified_at, etag: Some(etag(meta)) }
+    ObjectMeta { key, size_bytes: meta.len(), modified_at, etag: Some(etag(meta, beside)) }
 }
 
-pub(super) fn etag(meta: &fs::Metadata) -> String {
-    format!("{:x}-{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec())
+/// The tag of a version: of the file and of its sidecar, since an object that has lost its user metadata
+/// is another one.
+pub(super) fn etag(meta: &fs::Metadata, beside: Option<&fs::Metadata>) -> String {
+    let of = |meta: &fs::Metadata| {
+        format!("{:x}-{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec())
+    };
+    match beside {
+        None => of(meta),
+        Some(beside) => format!("{}+{}", of(meta), of(beside)),
+    }
 }
 
 /// Makes `dir` and its parents below `root`, and syncs the directories that got a new entry.
@@ -141,7 +158,8 @@ mod tests {
     fn directories_before_the_place_to_begin_at_are_not_opened() {
         let before = |begin: &str, after: &str| {
             let (prefix, after) = (Key::default(), Key::parse(after).ok());
-            Walk { root: PathBuf::new(), prefix, after, hidden_ending: None }.lies_before(begin)
+            Walk { root: PathBuf::new(), prefix, after, sidecars: Sidecars::None }
+                .lies_before(begin)
         };
         assert!(before("a/", "b") && before("a/", "a0") && before("a/b/", "a/c/d"));
         assert!(!before("b/", "b/c") && !before("b/", "b") && !before("b/", "a/x"));

@@ -47,8 +47,14 @@ pub(crate) struct World {
     retention: &'static str,
     scrub: &'static str,
     bucket: Option<Bucket>,
-    /// The backups are a site of PGHoard.
-    site: bool,
+    /// The type of the service that has backups.
+    service_type: &'static str,
+    /// Where they lie, as the configuration has it.
+    backup: &'static str,
+    /// The stores keep user metadata.
+    sidecars: bool,
+    /// More settings of forks.
+    fork_settings: String,
     /// The name that the configuration gives its key.
     key_id: &'static str,
     engine: Option<Child>,
@@ -100,7 +106,10 @@ impl World {
             retention: "",
             scrub: "",
             bucket: None,
-            site: false,
+            service_type: "pg",
+            backup: PGBACKREST,
+            sidecars: false,
+            fork_settings: String::new(),
             key_id: "k1",
             engine: None,
             binary,
@@ -128,10 +137,23 @@ impl World {
 
     /// The backups are a site of PGHoard below `orders`, encrypted with the key `k1`. Gives the key.
     pub(crate) fn site(&mut self, pem: &str) -> String {
-        self.site = true;
+        self.sidecars = true;
+        self.backup = "backup = { format = \"pghoard\", path = \"orders\" }";
         fs::write(self.key_file(), pem).unwrap();
         give(&self.key_file());
         pem.to_owned()
+    }
+
+    /// The service is of MySQL or MariaDB, with its backups as `backup` says.
+    pub(crate) fn mysql(&mut self, backup: &'static str, sidecars: bool, fork_settings: &str) {
+        (self.service_type, self.backup, self.sidecars) = ("mysql", backup, sidecars);
+        fork_settings.clone_into(&mut self.fork_settings);
+    }
+
+    /// The configuration has this private key, under the name `k1`.
+    pub(crate) fn private_key(&self, pem: &str) {
+        fs::write(self.key_file(), pem).unwrap();
+        give(&self.key_file());
     }
 
     /// The configuration has the key under this name.
@@ -206,7 +228,7 @@ impl World {
                         "store = \"s3://{name}/copies\"\n\
                          store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
                     ),
-                    _ if self.site => format!(
+                    _ if self.sidecars => format!(
                         "store = \"file://{}\"\nstore_options = {{ sidecars = true }}",
                         self.store(cloud).display()
                     ),
@@ -216,11 +238,13 @@ impl World {
             })
             .collect();
         let services = SERVICES.replace("#retention", self.retention);
-        let services = if self.site {
-            let site = "backup = { format = \"pghoard\", path = \"orders\" }";
-            let (id, file) = (self.key_id, self.key_file());
+        let services = services
+            .replace(PGBACKREST, self.backup)
+            .replace("type = \"pg\"", &format!("type = \"{}\"", self.service_type));
+        let (id, file) = (self.key_id, self.key_file());
+        let services = if file.exists() {
             let key = format!("[[private_key]]\nid = \"{id}\"\nfile = \"{}\"\n", file.display());
-            key + &services.replace(PGBACKREST, site)
+            key + &services
         } else {
             services
         };
@@ -228,12 +252,13 @@ impl World {
         let text = format!(
             "[engine]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}/engine\"\npoll_interval = \"200ms\"\nfull_scan_interval = \"1s\"\n{}\n\
              [[token]]\nname = \"tests\"\nsha256 = \"{sum}\"\n\
-             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{regions}{services}",
+             [forks]\nports = \"{}\"\ndisk_reserve = \"{}\"\n{}\n{regions}{services}",
             self.port,
             self.place.path().display(),
             self.scrub,
             self.fork_ports,
             self.disk_reserve,
+            self.fork_settings,
         );
         fs::write(self.config(), text).unwrap();
     }
@@ -343,7 +368,7 @@ impl World {
             config["recovery_target_time"] = time.into();
         }
         let body = serde_json::json!({
-            "service_name": name, "service_type": "pg", "plan": "startup-4",
+            "service_name": name, "service_type": self.service_type, "plan": "startup-4",
             "cloud": "aws-eu-central-1", "user_config": config,
         });
         self.call("POST", "/v1/project/demo/service", Some(body))

@@ -1,11 +1,15 @@
 //! The small files of a repository, which say what backups there are and what each of them needs.
 
+mod noted;
 mod pghoard;
 
 use crate::{
     domain::recovery::Codec,
     engine::catalog::{
-        archive::Archive, files::pghoard::KnownIndex, observe::Look, repository::Repository,
+        archive::Archive,
+        files::{noted::KnownNotes, pghoard::KnownIndex},
+        observe::Look,
+        repository::Repository,
     },
     layout::{
         BackupFormat, BackupPlace,
@@ -61,6 +65,8 @@ pub struct SmallFiles {
     needs: HashMap<String, (u64, NeedsOrWhy)>,
     /// PGHoard's index objects.
     indexes: HashMap<String, KnownIndex>,
+    /// The notes of MySQL's backups.
+    notes: KnownNotes,
 }
 
 /// A history file.
@@ -75,8 +81,8 @@ impl SmallFiles {
     /// Of `place` in `store`; `keys` are for what is encrypted.
     #[must_use]
     pub fn new(store: Arc<dyn BlobStore>, place: BackupPlace, keys: Arc<Keys>) -> Self {
-        let (histories, needs, indexes) = Default::default();
-        Self { store, place, last_catalogue: None, keys, histories, needs, indexes }
+        let (histories, needs, indexes, notes) = Default::default();
+        Self { store, place, last_catalogue: None, keys, histories, needs, indexes, notes }
     }
 
     /// Reads the catalogue, which comes before the listing: what it lists was there by then. Says
@@ -110,7 +116,10 @@ impl SmallFiles {
     #[must_use]
     pub fn shows_new_backups(&self, repository: &Repository) -> bool {
         match &self.place.format {
-            BackupFormat::PgBackRest { .. } => false,
+            // Of these everything is listed each time.
+            BackupFormat::PgBackRest { .. }
+            | BackupFormat::MyHoard { .. }
+            | BackupFormat::Stream => false,
             BackupFormat::PgHoard => pghoard::index_objects(repository)
                 .any(|(key, found)| self.indexes.get(key).is_none_or(|known| !known.is_of(found))),
         }
@@ -124,11 +133,15 @@ impl SmallFiles {
         let repository = look.repository.clone();
         self.histories.retain(|key, _| repository.contains(key));
         self.needs.retain(|key, _| repository.contains(key));
-        if self.place.format == BackupFormat::PgHoard {
-            self.indexes(look).await?;
+        match self.place.format {
+            BackupFormat::PgBackRest { .. } => {}
+            BackupFormat::PgHoard => self.indexes(look).await?,
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                return self.noted(look).await;
+            }
         }
-        for at in 0..look.backups.len() {
-            let label = look.backups[at].label.clone();
+        let labels: Vec<String> = look.all_backups().map(|backup| backup.label.clone()).collect();
+        for label in labels {
             if let Some(needs) = self.needs(&repository, &label).await? {
                 look.needs.insert(label, needs);
             }
@@ -149,8 +162,12 @@ impl SmallFiles {
         repository: &Repository,
         label: &str,
     ) -> Result<Option<NeedsOrWhy>, StoreError> {
-        let BackupFormat::PgBackRest { stanza } = &self.place.format else {
-            return Ok(self.needs_of_site(repository, label));
+        let stanza = match &self.place.format {
+            BackupFormat::PgBackRest { stanza } => stanza,
+            BackupFormat::PgHoard => return Ok(self.needs_of_site(repository, label)),
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                return Ok(self.notes.needs(label));
+            }
         };
         let key = keys::manifest(stanza, label);
         let Some(found) = repository.get(&key) else { return Ok(None) };
@@ -179,6 +196,7 @@ impl SmallFiles {
         self.needs.remove(key);
         self.histories.remove(key);
         self.indexes.remove(key);
+        self.notes.distrust(key);
     }
 
     /// The ways to all timelines of an archive.
@@ -220,6 +238,9 @@ impl SmallFiles {
                 Ok(text.map(|text| History { text, codec: Codec::None, key_id: None }))
             }
             BackupFormat::PgHoard => self.history_of_site(key).await,
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                Ok(Err("is none of MySQL's".to_owned()))
+            }
         }
     }
 

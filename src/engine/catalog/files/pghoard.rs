@@ -15,15 +15,23 @@ use crate::{
         backup::{ExpectedSize, ListedBackup, LogPlace, Needs},
         pghoard::{
             keys::{self, LOG, Role},
-            metadata::{BackupFormat, BackupMetadata, SegmentCoding},
+            metadata::{BackupFormat, BackupMetadata, Coding, SegmentCoding},
             needs::{self, Completeness, Listing, Needed},
         },
     },
     restore::index_object::{self, INDEX_BYTES_MAX},
-    sealed::{segment::open_history, small::open_bytes},
-    store::{StoreError, read_all},
+    sealed::{
+        SealedError,
+        envelope::{HEAD, Unsealing},
+        segment::open_history,
+        small::open_bytes,
+    },
+    store::{StoreError, key::Key, read_all},
 };
 use std::{collections::BTreeMap, sync::Arc};
+
+/// As much of an encrypted object as tells whether a key fits it, in bytes.
+const SEALED_HEAD_BYTES: u64 = 4096;
 
 /// What an index object says.
 #[derive(Clone, Debug)]
@@ -35,6 +43,27 @@ pub(super) struct KnownIndex {
     needed: Option<Arc<[Needed]>>,
     /// Name of the key that is needed and not configured.
     lacks_key: Option<String>,
+}
+
+/// Why an index object says nothing.
+struct Unusable {
+    /// For people.
+    what: String,
+    /// Name of the private key that was given and does not fit.
+    wrong_key: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Unusable {
+    fn from(what: T) -> Self {
+        Self { what: what.into(), wrong_key: None }
+    }
+}
+
+impl Unusable {
+    fn sealed(error: &SealedError) -> Self {
+        let wrong_key = error.wrong_key().map(str::to_owned);
+        Self { what: chain(error), wrong_key }
+    }
 }
 
 impl KnownIndex {
@@ -60,15 +89,22 @@ impl SmallFiles {
                 match self.index(key, found).await? {
                     Ok(known) => drop(self.indexes.insert(key.clone(), known)),
                     // Not kept: its metadata may still be on their way.
-                    Err(what) => {
+                    Err(Unusable { what, wrong_key }) => {
                         self.indexes.remove(key);
                         look.problems.push(format!("base backup {key} cannot be used: {what}"));
+                        if let (Some(key_id), Role::Index { backup }) = (wrong_key, keys::role(key))
+                        {
+                            look.wrong_keys.insert(backup, key_id);
+                        }
                     }
                 }
             }
         }
-        look.backups = self.indexes.values().filter_map(listed).collect();
-        look.backups.sort_by(|a, b| (a.started_at, &a.label).cmp(&(b.started_at, &b.label)));
+        for known in self.indexes.values() {
+            let (backup, says_its_end) = listed(known);
+            if says_its_end { look.backups.push(backup) } else { look.endless.push(backup) }
+        }
+        look.sort_backups();
         let histories = repository.archives.get(LOG).map(|log| &log.histories);
         for timeline in repository.archives.get(LOG).into_iter().flat_map(|log| log.timelines()) {
             if timeline.0 > 1 && histories.is_none_or(|known| !known.contains_key(&timeline)) {
@@ -88,7 +124,7 @@ impl SmallFiles {
         &self,
         key: &str,
         found: &Found,
-    ) -> Result<Result<KnownIndex, String>, StoreError> {
+    ) -> Result<Result<KnownIndex, Unusable>, StoreError> {
         let Role::Index { backup } = keys::role(key) else { return Ok(Err("its name".into())) };
         let Ok(full) = self.place.prefix.join(key) else { return Ok(Err("its name".into())) };
         let raw = match self.store.user_metadata(&full).await {
@@ -98,7 +134,7 @@ impl SmallFiles {
         };
         let metadata = match BackupMetadata::of(&raw) {
             Ok(metadata) => metadata,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(error.to_string().into())),
         };
         if metadata.coding.stored_bytes.is_some_and(|stored| stored != found.size_bytes) {
             return Ok(Err("it is truncated, or not written to its end".into()));
@@ -109,7 +145,11 @@ impl SmallFiles {
         };
         let lacks_key = metadata.coding.key_id.clone().filter(|key_id| !self.keys.has(key_id));
         let needed = match (one_file, lacks_key.is_none()) {
-            (true, _) => Some(Vec::new()),
+            (true, false) => Some(Vec::new()),
+            (true, true) => match self.fits(&full, found.size_bytes, &metadata.coding).await? {
+                Ok(()) => Some(Vec::new()),
+                Err(unusable) => return Ok(Err(unusable)),
+            },
             (false, false) => None,
             (false, true) => match read_all(&*self.store, &full, SMALL_FILE_BYTES_MAX).await {
                 Ok((_, object)) => {
@@ -117,14 +157,14 @@ impl SmallFiles {
                     let (coding, keys) = (metadata.coding.clone(), self.keys.clone());
                     let read = tokio::task::spawn_blocking(move || {
                         let tar = open_bytes(&object, &coding, &keys, INDEX_BYTES_MAX)
-                            .map_err(|error| chain(&error))?;
+                            .map_err(|error| Unusable::sealed(&error))?;
                         let index = index_object::read(&key, &name, &tar);
                         let index = index.map_err(|error| chain(&error))?;
-                        Ok::<_, String>(needs::by_index(&index.metadata))
+                        Ok::<_, Unusable>(needs::by_index(&index.metadata))
                     });
                     match read.await.expect("the reader of an index does not panic") {
                         Ok(needed) => Some(needed),
-                        Err(what) => return Ok(Err(what)),
+                        Err(unusable) => return Ok(Err(unusable)),
                     }
                 }
                 Err(StoreError::NotFound(_)) => return Ok(Err("it has disappeared".into())),
@@ -133,6 +173,25 @@ impl SmallFiles {
         };
         let (metadata, needed) = (Arc::new(metadata), needed.map(Into::into));
         Ok(Ok(KnownIndex { version: found.version, backup, metadata, needed, lacks_key }))
+    }
+
+    /// Whether the private key of a base backup in one file is the right one: nothing else of the
+    /// file is read before a fork.
+    async fn fits(
+        &self,
+        key: &Key,
+        size_bytes: u64,
+        coding: &Coding,
+    ) -> Result<Result<(), Unusable>, StoreError> {
+        let Some(key_id) = &coding.key_id else { return Ok(Ok(())) };
+        let head = match self.store.get_range(key, 0..size_bytes.min(SEALED_HEAD_BYTES)).await {
+            Ok((_, head)) => head,
+            Err(StoreError::NotFound(_)) => return Ok(Err("it has disappeared".into())),
+            Err(error) => return Err(error),
+        };
+        let (first, rest) = head.split_at(head.len().min(HEAD));
+        let opened = Unsealing::begin(first, rest, key_id, &self.keys);
+        Ok(opened.map(drop).map_err(|error| Unusable::sealed(&error)))
     }
 
     /// What a base backup of the site needs.
@@ -192,12 +251,12 @@ impl SmallFiles {
     }
 }
 
-/// The base backup of an index object; `None` when it does not tell when it ended.
-fn listed(known: &KnownIndex) -> Option<ListedBackup> {
+/// The base backup of an index object, and whether that tells when it ended.
+fn listed(known: &KnownIndex) -> (ListedBackup, bool) {
     let metadata = &known.metadata;
     // Only the log knows where in its last segment the backup ended.
     let stop = metadata.end_segment.as_ref().unwrap_or(&metadata.start_segment);
-    Some(ListedBackup {
+    let backup = ListedBackup {
         label: known.backup.clone(),
         archive: Some(LOG.to_owned()),
         archive_start: metadata.start_segment.clone(),
@@ -205,10 +264,11 @@ fn listed(known: &KnownIndex) -> Option<ListedBackup> {
         lsn_stop: Lsn(0),
         ends_in_log: true,
         started_at: metadata.started_at,
-        finished_at: metadata.finished_at?,
+        finished_at: metadata.finished_at.unwrap_or(metadata.started_at),
         size_bytes: metadata.total_plain_bytes.unwrap_or(0),
         stored_bytes: metadata.total_stored_bytes.unwrap_or(0),
         references: Vec::new(),
         lacks_key: known.lacks_key.clone(),
-    })
+    };
+    (backup, metadata.finished_at.is_some())
 }

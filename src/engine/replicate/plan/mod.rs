@@ -1,7 +1,9 @@
 //! What to copy next, and in which order.
 
+mod myhoard;
 mod pgbackrest;
 mod pghoard;
+mod stream;
 
 use crate::{
     domain::recovery::Codec,
@@ -29,6 +31,8 @@ pub struct CopyPlan {
     pub log: Vec<Stage>,
     /// Files of base backups, or manifests, or the catalogue.
     pub data: Vec<Stage>,
+    /// Marks in the copy that the backup tool itself has taken back in the primary: they are removed.
+    pub withdrawn: Vec<String>,
     /// What keeps something from being copied, for people.
     pub problems: Vec<String>,
 }
@@ -115,10 +119,18 @@ pub fn plan(
     let mut plan = match format {
         BackupFormat::PgBackRest { stanza } => pgbackrest::plan(stanza, source, target, damaged),
         BackupFormat::PgHoard => pghoard::plan(source, target, damaged),
+        BackupFormat::MyHoard { .. } => myhoard::plan(source, target, damaged),
+        BackupFormat::Stream => stream::plan(source, target, damaged),
     };
     plan.log.retain(|stage| !stage.steps.is_empty());
     plan.data.retain(|stage| !stage.steps.is_empty());
     plan
+}
+
+/// What is missing of the binary logs in the primary itself, for people.
+fn gaps(source: &Look) -> impl Iterator<Item = String> {
+    let gaps = source.chains.iter().filter_map(|(label, chain)| Some((label, chain.gap.as_ref()?)));
+    gaps.map(|(label, gap)| format!("in the primary region, behind backup {label}: {gap}"))
 }
 
 /// Segments that the target lacks or has with wrong contents, in log order.

@@ -79,6 +79,7 @@ pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet
         Role::History { .. }
         | Role::Segment { .. }
         | Role::NamedSegment { .. }
+        | Role::Binlog { .. }
         | Role::Shared
         | Role::Other => None,
     });
@@ -145,6 +146,7 @@ pub fn plan(
             | Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => {}
         }
@@ -171,6 +173,7 @@ fn kept_labels(
             Role::History { .. }
             | Role::Segment { .. }
             | Role::NamedSegment { .. }
+            | Role::Binlog { .. }
             | Role::Shared
             | Role::Other => None,
         }));

@@ -10,18 +10,21 @@ use tokio_util::sync::CancellationToken;
 /// Pieces that may wait for the thread. A piece of the stores has about a megabyte.
 const PIECES_AHEAD: usize = 4;
 
+#[derive(Debug)]
 enum Item {
     Piece(Bytes),
     End,
 }
 
 /// The end that sends.
-pub(super) struct Pump {
+#[derive(Debug)]
+pub struct Pump {
     sender: mpsc::Sender<Item>,
 }
 
 /// The end that reads, on a thread of its own.
-pub(super) struct Feed {
+#[derive(Debug)]
+pub struct Feed {
     receiver: mpsc::Receiver<Item>,
     piece: Bytes,
     ended: bool,
@@ -29,7 +32,7 @@ pub(super) struct Feed {
 
 /// How pumping ended.
 #[derive(Debug)]
-pub(super) enum Pumped {
+pub enum Pumped {
     /// With the whole body, or because nobody reads any more and knows why.
     Whole,
     /// It was asked for.
@@ -38,14 +41,16 @@ pub(super) enum Pumped {
     Failed(StoreError),
 }
 
-pub(super) fn pair() -> (Pump, Feed) {
+/// Both ends.
+#[must_use]
+pub fn pair() -> (Pump, Feed) {
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     (Pump { sender }, Feed { receiver, piece: Bytes::new(), ended: false })
 }
 
 impl Pump {
     /// Sends the body. The other end sees an error unless all of it was sent.
-    pub(super) async fn run(
+    pub async fn run(
         self,
         mut body: Body,
         stop: &CancellationToken,

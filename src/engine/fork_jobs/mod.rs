@@ -1,31 +1,29 @@
 //! Runs the forks: one task for each that is not finished, started again after a restart.
 
+mod make;
+
 use crate::{
-    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId, recovery::RecoveryPlan},
+    domain::{cloud::CloudName, fork::ForkPhase, ids::ServiceId},
     engine::{
         config::ForkSettings,
         error::chain,
-        fork::{ForkOrder, ForkSite, Progress, Secret, SiteStore, Watch, error::ForkError, runner},
-        replicate::execute::Progress as CopyProgress,
-        stage::{self, StageError},
+        fork::{ForkSite, Progress, Watch},
+        fork_jobs::make::Unmade,
         state::{State, StateError, forks::StoredFork},
     },
-    layout::BackupFormat,
     sealed::keys::Keys,
     store::BlobStore,
     sys::clock::Clock,
 };
-use futures_util::FutureExt;
 use std::{
     collections::BTreeMap,
     net::TcpListener,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// The administrator that every fork gets, as Aiven's services have it.
 pub const ADMIN_USER: &str = "avnadmin";
@@ -194,74 +192,11 @@ impl ForkJobs {
         cancel: CancellationToken,
     ) {
         let watch = Recorder { jobs: &self, id };
-        let site_store = match fork.place.format {
-            BackupFormat::PgBackRest { .. } => None,
-            BackupFormat::PgHoard => {
-                Some(SiteStore { store: store.clone(), keys: self.keys.clone() })
-            }
-        };
-        let plan = fork.recovery.clone();
-        let (root, plan) = match (store.local_root(), &site_store) {
-            // A fork that is open reads its copy no more.
-            (Some(root), None) => (root, plan),
-            _ if fork.phase == ForkPhase::Ready => (stage::root_of(&fork.dir), plan),
-            _ => match self.stage(&watch, &fork, store, &cancel).await {
-                Ok(staged) => staged,
-                Err(StageError::Interrupted) => {
-                    info!(fork = %id, "the fork was interrupted");
-                    return;
-                }
-                Err(fault) => return self.fail(id, &chain(&fault)),
-            },
-        };
-        let order = ForkOrder { plan, site_store, ..self.order(&fork, root) };
-        let made = Box::pin(runner::run(&order, fork.phase, &watch, &*self.clock, &cancel)).await;
-        match made {
-            Ok(()) => {
-                info!(fork = %id, port = order.site.port, "the fork is running");
-                remove_staged(&fork);
-            }
+        match self.make(&watch, &fork, store, &cancel).await {
+            Ok(()) => info!(fork = %id, port = fork.port, "the fork is running"),
             // The phase stays: the next engine goes on, or the deletion does.
-            Err(ForkError::Cancelled(_)) => info!(fork = %id, "the fork was interrupted"),
-            Err(fault) => self.fail(id, &chain(&fault)),
-        }
-    }
-
-    /// Brings the objects of a copy that is not in a directory to this machine.
-    async fn stage(
-        &self,
-        watch: &Recorder<'_>,
-        fork: &StoredFork,
-        store: Arc<dyn BlobStore>,
-        cancel: &CancellationToken,
-    ) -> Result<(PathBuf, RecoveryPlan), StageError> {
-        if fork.phase == ForkPhase::Planned {
-            watch.phase(ForkPhase::Restoring);
-        }
-        let done = CopyProgress::default();
-        let staging = async {
-            let (plan, dir) = (&fork.recovery, &fork.dir);
-            match fork.place.format {
-                BackupFormat::PgBackRest { .. } => {
-                    let root = stage::stage(store, &fork.place, plan, dir, &done, cancel).await?;
-                    Ok((root, plan.clone()))
-                }
-                BackupFormat::PgHoard => {
-                    stage::open_log(&*store, plan, dir, &self.keys, &done, cancel).await
-                }
-            }
-        };
-        let mut staging = staging.boxed();
-        loop {
-            tokio::select! {
-                staged = &mut staging => return staged,
-                () = self.clock.sleep(Duration::from_secs(1)) => watch.progress(Progress {
-                    phase: ForkPhase::Restoring,
-                    current: Some(done.done_bytes.load(Ordering::Relaxed)),
-                    max: Some(done.total_bytes.load(Ordering::Relaxed)),
-                    unit: "bytes_compressed",
-                }),
-            }
+            Err(Unmade::Interrupted) => info!(fork = %id, "the fork was interrupted"),
+            Err(Unmade::Failed(what)) => self.fail(id, &what),
         }
     }
 
@@ -273,21 +208,6 @@ impl ForkJobs {
         });
         if let Err(fault) = changed {
             error!(fork = %id, error = %chain(&fault), "the fork's failure cannot be kept");
-        }
-    }
-
-    fn order(&self, fork: &StoredFork, store_root: PathBuf) -> ForkOrder {
-        ForkOrder {
-            service: fork.id.clone(),
-            plan: fork.recovery.clone(),
-            place: fork.place.clone(),
-            store_root,
-            site_store: None,
-            site: site(fork),
-            admin_user: ADMIN_USER.to_owned(),
-            admin_password: Secret::new(fork.admin_password.clone()),
-            settings: self.settings.settings.clone(),
-            wal_fetch: self.program.clone(),
         }
     }
 
@@ -313,8 +233,8 @@ impl ForkJobs {
             // A panic in it was reported by the runtime; what it left is removed all the same.
             let _ = task.await;
         }
-        let major = fork.recovery.postgres_major;
-        if let Err(fault) = runner::remove(&site(&fork), major, &*self.clock).await {
+        let removed = make::remove(&fork, &*self.clock).await;
+        if let Err(fault) = removed {
             error!(fork = %id, error = %chain(&fault),
                 "the fork's server or files cannot be removed; the next start tries again");
             return;
@@ -333,16 +253,6 @@ impl ForkJobs {
         for task in tasks {
             let _ = task.await;
         }
-    }
-}
-
-/// What was brought to this machine is not needed by a fork that is open.
-fn remove_staged(fork: &StoredFork) {
-    let staged = stage::root_of(&fork.dir);
-    if staged.exists()
-        && let Err(error) = std::fs::remove_dir_all(&staged)
-    {
-        warn!(dir = %staged.display(), %error, "what was staged for a fork cannot be removed");
     }
 }
 

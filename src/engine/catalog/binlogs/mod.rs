@@ -1,0 +1,230 @@
+//! The log of MySQL and MariaDB: reads each binary log once, and follows the chain behind a backup.
+//!
+//! 1. The layout gives the chain by names and notes ([`BinlogChain`]).
+//! 2. `BinlogIndex` reads the files that it has not read in this version, and keeps a summary.
+//! 3. [`ReadChain::of`] (pure) goes along as far as each file is sound and follows the one before.
+//! 4. `judge` (pure) says what that covers; `recover` works out one recovery.
+
+pub mod judge;
+pub mod reading;
+pub mod recover;
+
+use crate::{
+    binlog::summary::{Summary, follows},
+    engine::catalog::{
+        learned::{LogMemory, NoMemory},
+        reading::LogSource,
+        repository::Repository,
+    },
+    layout::binlogs::{BinlogChain, ListedBinlog},
+    store::StoreError,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+/// Where summaries are kept over restarts. Losing them costs time and nothing else.
+pub trait BinlogMemory: Send + Sync + fmt::Debug {
+    /// What was kept of the file `key` of `scope` in this version.
+    fn recall(&self, scope: &str, key: &str, version: u64) -> Option<FileRead>;
+    /// Keeps what was read of it, and forgets other versions.
+    fn keep(&self, scope: &str, key: &str, version: u64, read: &FileRead);
+    /// Forgets what was read of a file.
+    fn forget(&self, scope: &str, key: &str);
+    /// Forgets the files that are not among these.
+    fn retain(&self, scope: &str, keys: &BTreeSet<&str>);
+}
+
+/// What a reader of a place keeps over restarts.
+pub trait ReaderMemory: LogMemory + BinlogMemory {}
+
+impl<T: LogMemory + BinlogMemory> ReaderMemory for T {}
+
+impl BinlogMemory for NoMemory {
+    fn recall(&self, _: &str, _: &str, _: u64) -> Option<FileRead> {
+        None
+    }
+    fn keep(&self, _: &str, _: &str, _: u64, _: &FileRead) {}
+    fn forget(&self, _: &str, _: &str) {}
+    fn retain(&self, _: &str, _: &BTreeSet<&str>) {}
+}
+
+/// What came of reading a binary log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileRead {
+    /// It is sound to its end.
+    Sound(Arc<Summary>),
+    /// It is not: nothing of it is used.
+    Damaged {
+        /// What is wrong, for people.
+        what: String,
+    },
+    /// It is encrypted, and the private key is not there.
+    Sealed {
+        /// Name of the key.
+        key_id: String,
+    },
+}
+
+/// The binary logs behind a backup, as far as they can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadChain {
+    /// The chain by names and notes.
+    pub chain: Arc<BinlogChain>,
+    /// Its first files, each sound and following the one before.
+    pub files: Vec<Arc<Summary>>,
+    /// Name of the private key that is missing to read the next file.
+    pub lacks_key: Option<String>,
+    /// What is wrong with the next file or behind it, for people.
+    pub end: Option<String>,
+}
+
+impl ReadChain {
+    /// Goes along the chain.
+    #[must_use]
+    pub fn of(chain: Arc<BinlogChain>, read: impl Fn(&ListedBinlog) -> Option<FileRead>) -> Self {
+        let mut files: Vec<Arc<Summary>> = Vec::new();
+        let (mut lacks_key, mut end) = (None, None);
+        for (at, object) in chain.objects.iter().enumerate() {
+            let summary = match read(object) {
+                None => {
+                    end = Some(format!("{} is damaged or has disappeared", object.key));
+                    break;
+                }
+                Some(FileRead::Sealed { key_id }) => {
+                    lacks_key = Some(key_id);
+                    break;
+                }
+                Some(FileRead::Damaged { what }) => {
+                    end = Some(format!("{} cannot be used: {what}", object.key));
+                    break;
+                }
+                Some(FileRead::Sound(summary)) => summary,
+            };
+            if summary.incidents > 0 {
+                end = Some(format!(
+                    "{} has a mark of the server that events were lost: nothing behind it is exact; \
+                     make a new base backup",
+                    object.key
+                ));
+                break;
+            }
+            let joint = files.last().map_or(Ok(()), |before| match object.joins {
+                true => joins(before, &summary),
+                false => follows(before, &chain.objects[at - 1].name, &summary, &object.name),
+            });
+            if let Err(what) = joint {
+                end = Some(format!("{} does not follow: {what}", object.key));
+                break;
+            }
+            files.push(summary);
+        }
+        if files.len() == chain.objects.len() && end.is_none() {
+            end = chain.gap.clone().map(|gap| match chain.behind_gap {
+                0 => gap,
+                behind => format!("{gap}: {behind} later ones cannot be used"),
+            });
+        }
+        Self { chain, files, lacks_key, end }
+    }
+}
+
+/// Whether the log of another server goes on where this one ends, or repeats some of it.
+fn joins(this: &Summary, next: &Summary) -> Result<(), String> {
+    match (&this.after, &next.before) {
+        (Some(after), Some(before)) if after.contains(before) => Ok(()),
+        (Some(after), Some(before)) => {
+            Err(format!("it goes on after {before}, and the one before it ends with {after}"))
+        }
+        (None, _) | (_, None) => Err("it has no transaction ids to compare".to_owned()),
+    }
+}
+
+/// What was read of the binary logs of one place.
+#[derive(Debug)]
+pub struct BinlogIndex {
+    memory: Arc<dyn BinlogMemory>,
+    scope: String,
+    known: HashMap<String, (u64, FileRead)>,
+}
+
+impl BinlogIndex {
+    /// Nothing is read yet; `scope` names the place in the memory.
+    #[must_use]
+    pub fn new(memory: Arc<dyn BinlogMemory>, scope: String) -> Self {
+        Self { memory, scope, known: HashMap::new() }
+    }
+
+    /// Reads the files of a chain that were not read in their present version.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn read(
+        &mut self,
+        source: LogSource<'_>,
+        repository: &Repository,
+        chain: &BinlogChain,
+    ) -> Result<(), StoreError> {
+        for object in &chain.objects {
+            let Some(found) = repository.get(&object.key) else { break };
+            let known = self.known.get(&object.key).filter(|(then, _)| *then == found.version);
+            let read = match known {
+                // The key may have been configured since.
+                Some((_, FileRead::Sealed { key_id })) if source.keys.has(key_id) => None,
+                Some((_, read)) => Some(read.clone()),
+                None => self.memory.recall(&self.scope, &object.key, found.version),
+            };
+            let read = match read {
+                Some(read) => read,
+                None => {
+                    let Some(read) = reading::read(source, object).await? else { break };
+                    if !matches!(read, FileRead::Sealed { .. }) {
+                        self.memory.keep(&self.scope, &object.key, found.version, &read);
+                    }
+                    read
+                }
+            };
+            let ends = !matches!(read, FileRead::Sound(_));
+            self.known.insert(object.key.clone(), (found.version, read));
+            if ends {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes along a chain whose files have been read. Files that are known to be damaged end it.
+    #[must_use]
+    pub fn follow(
+        &self,
+        repository: &Repository,
+        chain: Arc<BinlogChain>,
+        damaged: &BTreeSet<String>,
+    ) -> ReadChain {
+        ReadChain::of(chain, |object| {
+            let found = repository.get(&object.key)?;
+            let (_, read) = self.known.get(&object.key).filter(|(v, _)| *v == found.version)?;
+            (!damaged.contains(&object.key)).then(|| read.clone())
+        })
+    }
+
+    /// Forgets what is not there any more.
+    pub fn retain(&mut self, repository: &Repository) {
+        let before = self.known.len();
+        self.known.retain(|key, _| repository.contains(key));
+        if self.known.len() != before {
+            let kept = self.known.keys().map(String::as_str).collect();
+            self.memory.retain(&self.scope, &kept);
+        }
+    }
+
+    /// The object with this key is to be read anew.
+    pub fn distrust(&mut self, key: &str) {
+        self.known.remove(key);
+        self.memory.forget(&self.scope, key);
+    }
+}
