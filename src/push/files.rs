@@ -168,9 +168,11 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn open(path: &Path, name: &str) -> Result<File, PushError> {
-    File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => PushError::Purged(name.to_owned()),
-        _ => PushError::File { doing: "reading", path: path.to_owned(), source },
+    File::open(path).map_err(|source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            return PushError::Purged(name.to_owned());
+        }
+        PushError::File { doing: "reading", path: path.to_owned(), source }
     })
 }
 
