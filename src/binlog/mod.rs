@@ -15,7 +15,11 @@
 //! `sql/log_event.h` of MySQL 5.6 and of MariaDB 10 and 11.
 
 pub mod event;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod fault;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod groups;
 mod gtids;
 mod reader;
