@@ -24,12 +24,12 @@ pub(crate) fn wal() -> (Cluster, Vec<Segment>) {
     let pgbench = |arguments: &[&str]| {
         let mut pgbench = command(cluster.bin.join("pgbench"));
         run(pgbench
-            .args(["-n", "-q", "-h"])
+            .args(["-n", "-h"])
             .arg(cluster.dir.path())
             .args(arguments)
             .arg("postgres"));
     };
-    pgbench(&["-i", "-s", "5"]);
+    pgbench(&["-i", "-q", "-s", "5"]);
     let current = || -> u64 {
         let text =
             cluster.psql("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 17))");
