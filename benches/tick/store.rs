@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use btar::{
     domain::recovery::Codec,
     engine::catalog::{
+        binlogs::BinlogMemory,
         hash,
         learned::{KnownCarry, Learned, LogMemory},
         segment::{Found, Packed, Place},
@@ -124,6 +125,8 @@ pub(crate) struct Remembered {
     pub(crate) of: Arc<LongLog>,
     pub(crate) carry: OnceLock<KnownCarry>,
 }
+
+impl BinlogMemory for Remembered {}
 
 impl LogMemory for Remembered {
     fn recall(&self, _: &str, give: &mut dyn FnMut(Learned)) {

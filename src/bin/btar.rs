@@ -214,9 +214,9 @@ fn push(file: &Path, what: Push, flush: bool, json: bool) -> anyhow::Result<push
     };
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{rows}")?
+        writeln!(out, "{rows}")?;
     } else {
-        write!(out, "{text}")?
+        write!(out, "{text}")?;
     }
     Ok(outcome)
 }

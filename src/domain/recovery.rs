@@ -209,9 +209,6 @@ pub struct BinlogPlan {
     pub server_version: String,
     /// The base backup.
     pub base: BaseImage,
-    /// What the base backup itself has executed, where that is noted beside it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_executed: Option<GtidSet>,
     /// The binary logs that this recovery needs, in order, gapless. The first one holds the end of
     /// the base backup.
     pub log: Vec<BinlogObject>,

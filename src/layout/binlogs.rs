@@ -54,6 +54,8 @@ pub struct BinlogChain {
     pub base: BaseImage,
     /// What the base backup has executed, where that is noted.
     pub executed: Option<GtidSet>,
+    /// Why nothing can be restored from it although it may be complete, for people.
+    pub unusable: Option<String>,
     /// Where in the first file the base backup ends; `None` when only the restored server can tell.
     pub start_offset: Option<u64>,
     /// The file, by its place in `objects`, and the offset that the log must reach for the base backup

@@ -227,7 +227,10 @@ impl Making<'_> {
     async fn stream(&self) -> Result<Taken, PushError> {
         let own = if self.tool == BaseTool::XtraBackup { "xtrabackup" } else { "mariadb-backup" };
         let path = self.settings.base.program.clone().unwrap_or_else(|| own.into());
-        let notes = self.settings.state_dir.join("notes");
+        let all_notes = self.settings.state_dir.join("notes");
+        clear(&all_notes)?;
+        // A tool whose push was killed may go on for a moment, in a directory of its own.
+        let notes = all_notes.join(&self.label);
         clear(&notes)?;
         let option = |name: &str, dir: &Path| {
             let mut text = std::ffi::OsString::from(name);
@@ -259,7 +262,7 @@ impl Making<'_> {
         let text = fs::read_to_string(&info).map_err(PushError::file("reading", &info))?;
         let Coordinates { position, executed } =
             parse::coordinates(self.server.facts.flavour, &text)?;
-        clear(&notes)?;
+        clear(&all_notes)?;
         Ok(Taken { stored, start: position, is_exact: true, executed, end })
     }
 

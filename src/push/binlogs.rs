@@ -66,13 +66,8 @@ pub(super) async fn push(
     if closed.names.is_empty() {
         return Ok(report);
     }
-    let since = match since {
-        Some(name) => {
-            let at = closed.names.iter().position(|other| other == name);
-            Some(at.ok_or_else(|| PushError::Purged(name.to_owned()))?)
-        }
-        None => None,
-    };
+    // It may be stored already, and purged since.
+    let since = since.and_then(|since| closed.names.iter().position(|name| name == since));
     let search = Search { place, server, closed: &closed, since };
     let Start { series, why, sequence, from, before } = search.start().await?;
     let mut writer = Writer { search, series, why, sequence, before, report: &mut report };

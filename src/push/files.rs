@@ -168,9 +168,11 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn open(path: &Path, name: &str) -> Result<File, PushError> {
-    File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => PushError::Purged(name.to_owned()),
-        _ => PushError::File { doing: "reading", path: path.to_owned(), source },
+    File::open(path).map_err(|source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            return PushError::Purged(name.to_owned());
+        }
+        PushError::File { doing: "reading", path: path.to_owned(), source }
     })
 }
 
@@ -352,4 +354,92 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{BlobStore, Condition, memory::MemoryStore, read_all};
+
+    fn fixture() -> PathBuf {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+        dir.join("tests/fixtures/binlog/mysql-gtid/bin.000001")
+    }
+
+    async fn store(mut file: Inspected, path: &Path) -> Result<(MemoryStore, Key), PushError> {
+        let (store, key) = (MemoryStore::new(), Key::parse("x").unwrap());
+        store.write(&key, file.contents(path, "x")?, &Condition::IfAbsent).await?;
+        let (meta, bytes) = read_all(&store, &key, 1 << 30).await.unwrap();
+        assert_eq!(meta.size_bytes, file.stored_bytes);
+        assert_eq!(<[u8; 20]>::from(Sha1::digest(&bytes)), file.sha1);
+        assert_eq!(zstd::decode_all(&bytes[..]).unwrap(), std::fs::read(path).unwrap());
+        Ok((store, key))
+    }
+
+    async fn body(store: &MemoryStore, key: &Key) -> Body {
+        store.get(key).await.unwrap().body
+    }
+
+    #[tokio::test]
+    async fn a_file_is_the_same_kept_or_read_again() {
+        let path = fixture();
+        let kept = inspect(&path, "bin.000001").await.unwrap();
+        let again = inspect_with(&path, "bin.000001", 0).await.unwrap();
+        assert!(kept.damage.is_none() && kept.kept.is_some() && again.kept.is_none());
+        assert_eq!((kept.sha1, kept.stored_bytes), (again.sha1, again.stored_bytes));
+        let summary = kept.summary.clone();
+        for file in [kept, again] {
+            let (store, key) = store(file, &path).await.unwrap();
+            let read = summary_of_object(body(&store, &key).await, "bin.000001", true);
+            assert_eq!(read.await.unwrap(), summary);
+            assert!(is_same(body(&store, &key).await, true, &path, "x").await.unwrap());
+            assert!(!is_same(body(&store, &key).await, false, &path, "x").await.unwrap());
+        }
+        assert_eq!(head(&path, "x").await.unwrap().created_at, summary.created_at);
+        let begin = summary.first_group_start;
+        assert!(!holds_anything(&path, "x", begin).await.unwrap());
+        assert!(holds_anything(&path, "x", begin + 1).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn large_files_are_compressed_the_same_twice() {
+        // A binary log with much behind its end: compressed in many blocks, and in several pieces.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bin.000001");
+        let mut plain = std::fs::read(fixture()).unwrap();
+        let mut state = 1_u64;
+        for _ in 0..3_000_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            plain.push(state.to_be_bytes()[0] % 16);
+        }
+        std::fs::write(&path, &plain).unwrap();
+        let file = inspect_with(&path, "bin.000001", 1 << 20).await.unwrap();
+        assert!(file.kept.is_none() && file.damage.is_some());
+        store(file, &path).await.unwrap();
+        // One that changes between the two is not stored.
+        let file = inspect_with(&path, "bin.000001", 1 << 20).await.unwrap();
+        plain[2_000_000] ^= 1;
+        std::fs::write(&path, &plain).unwrap();
+        let error = store(file, &path).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(matches!(error, PushError::Store(_)), "{error}: {source}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_end_is_stored_and_what_is_no_log_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bin.000001");
+        let plain = std::fs::read(fixture()).unwrap();
+        std::fs::write(&path, &plain[..plain.len() - 7]).unwrap();
+        let cut = inspect(&path, "bin.000001").await.unwrap();
+        assert!(cut.damage.as_ref().unwrap().only_the_end_is_missing());
+        store(cut, &path).await.unwrap();
+        for bytes in [&b"not a binary log"[..], b"\xfdbin encrypted", b""] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = inspect(&path, "bin.000001").await.unwrap_err();
+            assert!(matches!(error, PushError::Unusable { .. }), "{error}");
+        }
+        let gone = inspect(&dir.path().join("bin.000002"), "bin.000002").await.unwrap_err();
+        assert!(matches!(gone, PushError::Purged(name) if name == "bin.000002"));
+    }
 }

@@ -10,7 +10,10 @@
 
 use crate::{
     binlog::summary::{Ending, Summary, follows},
-    domain::{binlog::GtidSet, hex},
+    domain::{
+        binlog::{Flavour, GtidSet},
+        hex,
+    },
     layout::stream::{
         keys::{self, BinlogKey},
         series::{Follows, Joint, Series},
@@ -202,11 +205,17 @@ impl Search<'_> {
             return Ok(None);
         }
         let executed = self.server.executed().await?;
+        let unlogged = self.server.unlogged().await?;
         let last = self.since.unwrap_or(self.closed.names.len().saturating_sub(1));
         let mut heads = Vec::new();
         for at in (0..=last).rev().take(HEADS_MAX) {
             let name = &self.closed.names[at];
-            heads.push((at, name, files::head(&self.closed.path(name), name).await?));
+            let mut head = files::head(&self.closed.path(name), name).await?;
+            // What was restored into this server was before each of its files, and none says so.
+            if let (Some(before), Some(unlogged)) = (&mut head.before, &unlogged) {
+                before.extend(unlogged);
+            }
+            heads.push((at, name, head));
         }
         for (stored, tip) in tips.into_iter().take(TIPS_MAX) {
             let ended = self.summary(tip).await?;
@@ -214,7 +223,9 @@ impl Search<'_> {
                 let Some(how) = joint(&ended, &tip.name, head, name, &executed) else { continue };
                 let series = stored.series.series.clone();
                 let follows = Follows { series, sequence: tip.sequence, how };
-                let begun = self.begin(*at, Some(follows), Why::Follows, known).await?;
+                let before = head.before.clone();
+                let mut begun = self.begin(*at, Some(follows), Why::Follows, known).await?;
+                begun.series.gtids_before = before.map(|before| before.to_string());
                 return Ok(Some(begun));
             }
         }
@@ -286,8 +297,106 @@ fn joint(
         return Some(Joint::SameTransactions);
     }
     let before = next.before.as_ref()?;
-    // A server whose log was reset has the same ids again, for other transactions.
-    let is_other = last.server_id != next.server_id && last.flavour == next.flavour;
-    let fits = is_other && after.contains(before) && executed.contains(after);
+    // A server whose log was reset has the same ids again, for other transactions. MariaDB does not
+    // tell what it had when it wrote its first file.
+    let is_other = last.server_id != next.server_id;
+    let tells = last.flavour == Flavour::MySql && next.flavour == Flavour::MySql;
+    let fits = is_other && tells && after.contains(before) && executed.contains(after);
     fits.then_some(Joint::OverlappingTransactions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::summary::Ending;
+    use chrono::{DateTime, Utc};
+
+    const ONE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn second(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_668_645 + second, 0).unwrap()
+    }
+
+    fn ids(flavour: Flavour, text: &str) -> GtidSet {
+        GtidSet::parse(flavour, &text.replace("ONE", ONE)).unwrap()
+    }
+
+    /// A file of a server with what ran before it and up to its end.
+    fn file(flavour: Flavour, server_id: u32, before: &str, after: &str) -> Summary {
+        Summary {
+            flavour,
+            server_version: "9.7.4".to_owned(),
+            server_id,
+            created_at: second(0),
+            before: Some(ids(flavour, before)),
+            after: Some(ids(flavour, after)),
+            groups: 3,
+            anonymous: 0,
+            incidents: 0,
+            first_commit: None,
+            last_commit: None,
+            max_commit: None,
+            first_group_start: 4,
+            groups_end: 4,
+            bytes: 4,
+            ending: Ending::Rotate { next: "bin.000003".to_owned() },
+            covered_until: second(60),
+            in_use: false,
+        }
+    }
+
+    fn check(last: &Summary, next: &Summary, executed: &str, expect: Option<Joint>) {
+        let executed = ids(last.flavour, executed);
+        assert_eq!(joint(last, "bin.000002", next, "bin.000003", &executed), expect, "{next:?}");
+    }
+
+    #[test]
+    fn another_server_follows_when_its_ids_show_it() {
+        let of = |server, before| file(Flavour::MySql, server, before, "ONE:1-30");
+        let last = file(Flavour::MySql, 1, "ONE:1-5", "ONE:1-20");
+        check(&last, &of(2, "ONE:1-20"), "ONE:1-30", Some(Joint::SameTransactions));
+        check(&last, &of(2, "ONE:1-15"), "ONE:1-30", Some(Joint::OverlappingTransactions));
+        // It begins behind what is stored, or it lacks some of that.
+        check(&last, &of(2, "ONE:1-21"), "ONE:1-30", None);
+        check(&last, &of(2, "ONE:1-15"), "ONE:1-19", None);
+        // The same server, whose log was reset.
+        check(&last, &of(1, ""), "ONE:1-30", None);
+        check(&last, &of(1, "ONE:1-15"), "ONE:1-30", None);
+        // Nothing tells.
+        let silent = Summary { after: None, before: None, ..last.clone() };
+        check(&silent, &of(2, "ONE:1-20"), "ONE:1-30", None);
+        let anonymous = Summary { anonymous: 1, ..last };
+        check(&anonymous, &of(2, "ONE:1-20"), "ONE:1-30", None);
+        let empty = file(Flavour::MySql, 1, "", "");
+        check(&empty, &of(2, ""), "ONE:1-30", None);
+    }
+
+    #[test]
+    fn mariadb_follows_exactly_or_not_at_all() {
+        let of = |before| file(Flavour::MariaDb, 2, before, "0-2-30");
+        let last = file(Flavour::MariaDb, 1, "0-1-5", "0-1-20");
+        check(&last, &of("0-1-20"), "0-2-30", Some(Joint::SameTransactions));
+        check(&last, &of("0-1-15"), "0-2-30", None);
+        check(&last, &of(""), "0-2-30", None);
+    }
+
+    #[test]
+    fn a_purged_file_is_missed_unless_ids_or_times_show_what_followed() {
+        let last = file(Flavour::MySql, 1, "ONE:1-5", "ONE:1-20");
+        let next = |before: &str, begun| Summary {
+            created_at: second(begun),
+            ..file(Flavour::MySql, 1, before, "ONE:1-30")
+        };
+        let good = |last: &Summary, next: &Summary, name: &str| {
+            goes_on(last, "bin.000002", next, name).is_ok()
+        };
+        assert!(good(&last, &next("ONE:1-20", 4000), "bin.000003"));
+        assert!(!good(&last, &next("ONE:1-20", 60), "bin.000004"));
+        assert!(!good(&last, &next("ONE:1-21", 60), "bin.000003"));
+        // Without ids the name comes again after a reset, but not within the second.
+        let last = Summary { anonymous: 3, ..file(Flavour::MySql, 1, "", "") };
+        assert!(good(&last, &next("", 61), "bin.000003"));
+        assert!(!good(&last, &next("", 90), "bin.000003"));
+        assert!(!good(&last, &next("", 30), "bin.000003"));
+    }
 }

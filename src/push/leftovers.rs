@@ -145,10 +145,7 @@ pub(super) fn remove_clones(dir: &Path) -> Result<(), PushError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        store::{Contents, memory::MemoryStore},
-        sys::clock::SystemClock,
-    };
+    use crate::store::{Contents, memory::MemoryStore};
     use bytes::Bytes;
     use std::sync::Arc;
 
@@ -193,12 +190,36 @@ mod tests {
         ] {
             place.write_once(&key, Contents::of(Bytes::from_static(b"x"))).await.unwrap();
         }
-        let clock = SystemClock::new();
-        let removed = remove_parts(&place, Some(whole), &clock).await.unwrap();
-        assert!(removed.is_empty());
-        assert_eq!(remove_parts(&place, Some(ours), &clock).await.unwrap(), [ours]);
-        let left: Vec<_> =
-            place.store.list(&place.prefix, None).try_collect::<Vec<_>>().await.unwrap();
-        assert_eq!(left.len(), 3);
+        let list = || async {
+            place.store.list(&place.prefix, None).try_collect::<Vec<_>>().await.unwrap()
+        };
+        let newest = list().await.iter().map(|meta| meta.modified_at).max().unwrap();
+        let soon = At(newest + TimeDelta::hours(1));
+        // What is finished is let be, whoever thinks otherwise.
+        assert!(remove_parts(&place, Some(whole), &soon).await.unwrap().is_empty());
+        assert_eq!(remove_parts(&place, Some(ours), &soon).await.unwrap(), [ours]);
+        assert!(remove_parts(&place, None, &soon).await.unwrap().is_empty());
+        assert_eq!(list().await.len(), 3);
+        let later = At(newest + TimeDelta::hours(25));
+        assert_eq!(remove_parts(&place, None, &later).await.unwrap(), [others]);
+        assert_eq!(list().await.len(), 2);
+    }
+
+    /// A clock that stands.
+    #[derive(Debug)]
+    struct At(DateTime<Utc>);
+
+    impl Clock for At {
+        fn now(&self) -> DateTime<Utc> {
+            self.0
+        }
+
+        fn monotonic(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+
+        fn sleep(&self, _: std::time::Duration) -> futures_util::future::BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
     }
 }

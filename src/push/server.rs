@@ -83,14 +83,30 @@ impl Server {
     /// # Errors
     /// [`PushError`] when the client fails.
     pub(super) async fn executed(&self) -> Result<GtidSet, PushError> {
-        let flavour = self.facts.flavour;
-        let text = match flavour {
-            Flavour::MariaDb => self.ask("SELECT @@global.gtid_current_pos").await?,
-            // The client would print the ends of lines in it as `\n`.
-            Flavour::MySql => self.ask("SELECT REPLACE(@@global.gtid_executed, '\\n', '')").await?,
-        };
+        match self.facts.flavour {
+            Flavour::MariaDb => self.gtids("gtid_current_pos").await,
+            Flavour::MySql => self.gtids("gtid_executed").await,
+        }
+    }
+
+    /// The transactions with ids that are in none of its binary logs: those of files that were
+    /// purged, and those that came with its data. No file says of the latter that they were before
+    /// it. MariaDB does not tell.
+    ///
+    /// # Errors
+    /// [`PushError`] when the client fails.
+    pub(super) async fn unlogged(&self) -> Result<Option<GtidSet>, PushError> {
+        match self.facts.flavour {
+            Flavour::MariaDb => Ok(None),
+            Flavour::MySql => self.gtids("gtid_purged").await.map(Some),
+        }
+    }
+
+    async fn gtids(&self, variable: &str) -> Result<GtidSet, PushError> {
+        // The client would print the ends of lines in it as `\n`.
+        let text = self.ask(&format!("SELECT REPLACE(@@global.{variable}, '\\n', '')")).await?;
         let fault = |_| PushError::said("the server", "its transactions", &text);
-        GtidSet::parse(flavour, &text).map_err(fault)
+        GtidSet::parse(self.facts.flavour, &text).map_err(fault)
     }
 
     /// Closes the binary log that is being written, and says nothing of it to replicas.

@@ -131,6 +131,13 @@ fn a_stream_that_arrives_in_the_worst_order_has_the_exact_window_in_the_copy() {
     world.wait_covered(END);
     assert_eq!(world.window().unwrap(), (BEGIN.to_owned(), END.to_owned()));
     world.lose_primary();
+    let config = world.config();
+    for depth in [&[][..], &["--deep"]] {
+        let mut verify = vec!["verify", "--config", config.to_str().unwrap()];
+        verify.extend(depth);
+        let (good, said) = world.btar(&verify);
+        assert!(good, "{said}");
+    }
     for key in fixture.keys() {
         let copy = world.copy().join(fixture.stream());
         for name in [key.clone(), format!("{key}.metadata")] {

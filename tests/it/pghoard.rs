@@ -85,6 +85,13 @@ fn a_site_that_arrives_in_any_order_is_copied_and_forked_from_with_the_primary_g
     let end = truth["windows"]["spans"][0][1].as_str().unwrap();
     world.wait_covered(end);
     world.lose_primary();
+    let config = world.config();
+    for depth in [&[][..], &["--deep"]] {
+        let mut verify = vec!["verify", "--config", config.to_str().unwrap()];
+        verify.extend(depth);
+        let (good, said) = world.btar(&verify);
+        assert!(good, "{said}");
+    }
     let (start, _) = world.window().unwrap();
     assert_eq!(start, truth["windows"]["spans"][0][0].as_str().unwrap());
 

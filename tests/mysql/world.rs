@@ -114,6 +114,7 @@ impl World {
             },
             stop_offset: mark.at.offset,
             executed: Some(GtidSet::parse(self.flavour(), &mark.at.gtids).unwrap()),
+            anonymous: false,
             transactions: Some(self.groups(&needed, mark)),
             recovered_to: DateTime::UNIX_EPOCH,
         }

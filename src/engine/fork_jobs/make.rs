@@ -41,19 +41,19 @@ pub(super) enum Unmade {
 
 impl From<ForkError> for Unmade {
     fn from(error: ForkError) -> Self {
-        match error {
-            ForkError::Cancelled(_) => Self::Interrupted,
-            error => Self::Failed(chain(&error)),
+        if matches!(error, ForkError::Cancelled(_)) {
+            return Self::Interrupted;
         }
+        Self::Failed(chain(&error))
     }
 }
 
 impl From<StageError> for Unmade {
     fn from(error: StageError) -> Self {
-        match error {
-            StageError::Interrupted => Self::Interrupted,
-            error => Self::Failed(chain(&error)),
+        if matches!(error, StageError::Interrupted) {
+            return Self::Interrupted;
         }
+        Self::Failed(chain(&error))
     }
 }
 

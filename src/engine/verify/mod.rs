@@ -39,6 +39,7 @@ use crate::{
             manifest::{StoredFile, stored_files},
         },
     },
+    sealed::keys::Keys,
     store::{
         BlobStore, StoreError,
         config::process_environment,
@@ -106,6 +107,8 @@ pub struct Copy {
     pub store: Arc<dyn BlobStore>,
     /// Where in it.
     pub place: BackupPlace,
+    /// Private keys for what is encrypted: without them it is compared with what was recorded.
+    pub keys: Arc<Keys>,
 }
 
 /// The copies that a configuration can have: each service in each region but its primary one.
@@ -124,6 +127,7 @@ pub fn copies(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Vec<Copy>, 
                 region: region.cloud.name.clone(),
                 store: store.clone(),
                 place: backup.copy.clone(),
+                keys: settings.keys.clone(),
             });
         }
     }
@@ -147,7 +151,8 @@ pub async fn verify(
     let look = match depth {
         Depth::Fast => {
             let store = copy.store.clone();
-            let mut reader = Reader::new(store, place, String::new(), Arc::new(NoMemory));
+            let reader = Reader::new(store, place, String::new(), Arc::new(NoMemory));
+            let mut reader = reader.with_keys(copy.keys.clone());
             let look = reader.look(Extent::Everything).await?;
             report.faults.extend(by_listing(&look));
             look
@@ -164,8 +169,14 @@ pub async fn verify(
     recorded.compare(copy, &look.repository, &mut report).await?;
     report.backups = look.backups.len();
     report.objects = look.repository.extent().0;
-    if look.files.backup_info.is_none() && report.faults.is_empty() {
-        report.faults.push("the copy has no readable backup.info".to_owned());
+    let lists = match copy.place.format {
+        BackupFormat::PgBackRest { .. } => look.files.backup_info.is_some(),
+        BackupFormat::PgHoard | BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+            !look.backups.is_empty()
+        }
+    };
+    if !lists && report.faults.is_empty() {
+        report.faults.push("the copy lists no backup that can be read".to_owned());
     }
     Ok(report)
 }
@@ -184,7 +195,8 @@ async fn deep(
         None => Arc::new(NoMemory),
     };
     let scope = format!("{} {}", copy.region, copy.place.prefix);
-    let mut reader = Reader::new(tap.clone(), copy.place.clone(), scope, memory);
+    let reader = Reader::new(tap.clone(), copy.place.clone(), scope, memory);
+    let mut reader = reader.with_keys(copy.keys.clone());
     let observed = reader.observe(Extent::Everything).await?;
     report.faults.extend(observed.catalog.problems.iter().cloned());
     report.window = Some(observed.catalog.window);

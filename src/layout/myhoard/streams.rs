@@ -146,6 +146,11 @@ fn backup(
         server_version: base.tool_version.clone(),
         base: image,
         executed: base.gtid.as_deref().and_then(|text| GtidSet::parse(Flavour::MySql, text).ok()),
+        unusable: base.incremental.then(|| {
+            "it is incremental: it is copied, and this version of btar does not restore it; restore it \
+             with MyHoard from the copy"
+                .to_owned()
+        }),
         start_offset,
         consistent_at: (0, start_offset.unwrap_or(0)),
         objects: binlogs.objects,

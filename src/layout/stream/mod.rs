@@ -4,6 +4,7 @@
 
 pub mod keys;
 
+mod document;
 pub mod manifest;
 pub mod series;
 

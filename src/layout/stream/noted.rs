@@ -102,6 +102,7 @@ fn chain_of(manifest: &Manifest, chain: Chain) -> BinlogChain {
             wrapped_key: None,
         },
         executed: manifest.executed.clone(),
+        unusable: None,
         start_offset: manifest.log.start_offset,
         consistent_at,
         objects: objects.collect(),

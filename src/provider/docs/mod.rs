@@ -64,6 +64,7 @@ const GUIDES: &str = "## Guides
 - [Restore drills](guides/restore-drills.md)
 - [Stores of the engine](guides/stores.md)
 - [Backups of PGHoard](guides/pghoard.md)
+- [Backups of MySQL and MariaDB](guides/mysql.md)
 ";
 
 const VOLATILE: &str = "~> What this reads may change at any time. In an output of the root module such \

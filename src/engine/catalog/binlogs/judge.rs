@@ -54,6 +54,10 @@ pub(in crate::engine::catalog) fn range(
     if let Some(end) = &chain.end {
         problems.push(end.clone());
     }
+    if let Some(why) = &chain.chain.unusable {
+        problems.push(format!("backup {label}: {why}"));
+        return None;
+    }
     let sealed = chain.lacks_key.is_some();
     if !chain.is_consistent() && !chain.seems_consistent() {
         problems

@@ -26,16 +26,19 @@ use std::{
     sync::Arc,
 };
 
-/// Where summaries are kept over restarts. Losing them costs time and nothing else.
+/// Where summaries are kept over restarts. Losing them costs time and nothing else, so that nothing needs
+/// to be kept.
 pub trait BinlogMemory: Send + Sync + fmt::Debug {
     /// What was kept of the file `key` of `scope` in this version.
-    fn recall(&self, scope: &str, key: &str, version: u64) -> Option<FileRead>;
+    fn recall(&self, _scope: &str, _key: &str, _version: u64) -> Option<FileRead> {
+        None
+    }
     /// Keeps what was read of it, and forgets other versions.
-    fn keep(&self, scope: &str, key: &str, version: u64, read: &FileRead);
+    fn keep(&self, _scope: &str, _key: &str, _version: u64, _read: &FileRead) {}
     /// Forgets what was read of a file.
-    fn forget(&self, scope: &str, key: &str);
+    fn forget(&self, _scope: &str, _key: &str) {}
     /// Forgets the files that are not among these.
-    fn retain(&self, scope: &str, keys: &BTreeSet<&str>);
+    fn retain(&self, _scope: &str, _keys: &BTreeSet<&str>) {}
 }
 
 /// What a reader of a place keeps over restarts.
@@ -43,14 +46,7 @@ pub trait ReaderMemory: LogMemory + BinlogMemory {}
 
 impl<T: LogMemory + BinlogMemory> ReaderMemory for T {}
 
-impl BinlogMemory for NoMemory {
-    fn recall(&self, _: &str, _: &str, _: u64) -> Option<FileRead> {
-        None
-    }
-    fn keep(&self, _: &str, _: &str, _: u64, _: &FileRead) {}
-    fn forget(&self, _: &str, _: &str) {}
-    fn retain(&self, _: &str, _: &BTreeSet<&str>) {}
-}
+impl BinlogMemory for NoMemory {}
 
 /// What came of reading a binary log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

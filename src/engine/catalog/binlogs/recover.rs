@@ -212,7 +212,6 @@ async fn assemble(
             parts: notes.base.parts.iter().map(|(key, size)| (in_store(key), *size)).collect(),
             ..notes.base.clone()
         },
-        base_executed: notes.executed.clone(),
         log: objects
             .map(|(object, summary)| BinlogObject {
                 name: object.name.clone(),

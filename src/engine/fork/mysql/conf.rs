@@ -26,6 +26,8 @@ pub(super) struct Choice<'a> {
     pub(super) server_id: u32,
     /// Whether the source's log has transaction ids.
     pub(super) has_gtids: bool,
+    /// Whether transactions without an id are replayed, too.
+    pub(super) has_anonymous: bool,
     /// The operator's settings, by name.
     pub(super) settings: &'a BTreeMap<String, String>,
     /// What the backup says of its files, by name.
@@ -111,9 +113,14 @@ fn guards(choice: &Choice<'_>, stage: Stage) -> Vec<(&'static str, String)> {
         ("loose-skip-replica-start", "ON".to_owned()),
     ];
     if choice.flavour == Flavour::MySql {
-        let mode = if choice.has_gtids { "ON" } else { "OFF" };
+        // Where the log has both, the server must take both while it replays.
+        let (mode, enforce) = match (choice.has_gtids, choice.has_anonymous, stage) {
+            (false, _, _) => ("OFF", "OFF"),
+            (true, true, Stage::Replay) => ("OFF_PERMISSIVE", "OFF"),
+            (true, _, _) => ("ON", "ON"),
+        };
         set.push(("gtid-mode", mode.to_owned()));
-        set.push(("enforce-gtid-consistency", mode.to_owned()));
+        set.push(("enforce-gtid-consistency", enforce.to_owned()));
     }
     match stage {
         Stage::Replay => {
@@ -274,6 +281,7 @@ mod tests {
             site: &site(),
             server_id: 77,
             has_gtids: true,
+            has_anonymous: false,
             settings: &settings,
             adopted: &adopted,
         };

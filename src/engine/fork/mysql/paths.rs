@@ -177,6 +177,7 @@ pub(super) mod tests {
             start_offset: Some(500),
             stop_offset: 2000,
             executed: Some(GtidSet::parse(Flavour::MariaDb, "0-11-16").unwrap()),
+            anonymous: false,
             transactions: None,
             recovered_to: DateTime::UNIX_EPOCH,
         }

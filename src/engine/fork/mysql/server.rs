@@ -97,6 +97,7 @@ impl Job<'_> {
             site: &order.site,
             server_id,
             has_gtids: order.plan.executed.is_some(),
+            has_anonymous: order.plan.anonymous,
             settings: &order.settings,
             adopted: &adopted,
         };

@@ -98,9 +98,9 @@ fn has_all_binlogs(source: &Look, target: &Look, stream: &str) -> bool {
 
 /// Marks of broken streams that MyHoard has taken back: the stream itself is still there.
 fn withdrawn(source: &Look, target: &Look) -> Vec<String> {
-    let marks = target.repository.others().filter_map(|(key, _)| match role(key) {
-        Role::Broken { stream } => Some((key.clone(), stream)),
-        _ => None,
+    let marks = target.repository.others().filter_map(|(key, _)| {
+        let Role::Broken { stream } = role(key) else { return None };
+        Some((key.clone(), stream))
     });
     let is_withdrawn = |(key, stream): &(String, String)| {
         !source.repository.contains(key)

@@ -211,6 +211,7 @@ impl World {
         resume: Option<&Resume>,
     ) -> Result<CopyReport, String> {
         let copy = Copy {
+            keys: Arc::default(),
             service: service().id,
             region: region(),
             store: self.store.clone(),

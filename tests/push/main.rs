@@ -1,0 +1,13 @@
+//! `btar push` on real MariaDB and MySQL servers: what it stores is restored by hand, whenever it dies.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod support;
+
+mod server;
+mod world;
+
+mod death;
+mod restore;
+mod series;
