@@ -234,7 +234,7 @@ fn a_backup_that_expires_while_it_is_copied_is_not_published() {
 }
 
 #[test]
-fn a_backup_in_one_file_is_copied_and_not_offered() {
+fn a_backup_in_one_file_is_offered_when_the_log_tells_its_end() {
     let copying = Copying::whole();
     let key = "basebackup/2026-11-23_08-00_0";
     copying.put(key, b"a tar file", |metadata| {
@@ -243,8 +243,41 @@ fn a_backup_in_one_file_is_copied_and_not_offered() {
     });
     assert_eq!(copying.passes(), Vec::<String>::new());
     assert_eq!(fs::read(copying.copied(key)).unwrap(), b"a tar file");
-    let copy = observe(&mut copying.copy_reader(copying.site.keys()));
-    assert!(copy.catalog.backups.iter().all(|backup| !key.ends_with(&backup.name)));
+    let offered = |keys: Keys| {
+        let copy = observe(&mut copying.copy_reader(keys));
+        let backups = copy.catalog.backups.into_iter();
+        let found = backups.filter(|backup| key.ends_with(&backup.name)).find_map(|b| b.range);
+        (found, copy.catalog.problems.join("\n"))
+    };
+    let (none, why) = offered(copying.site.keys());
+    assert!(none.is_none() && why.contains("does not say it (yet)"), "{why}");
+
+    // The log knows the end of the one that began where another one of the site did.
+    let truth = copying.site.truth();
+    let real = truth["windows"]["restorable"].as_array().unwrap();
+    let real = real.iter().find(|entry| entry["backup"] == CHUNKS).unwrap();
+    let end: DateTime<Utc> = real["earliest"].as_str().unwrap().parse().unwrap();
+    let started = copying.site.raw(&format!("{SITE}/{}", index()))["start-wal-segment"].clone();
+    let change = |sealed: bool| {
+        copying.put(key, b"a tar file", |metadata| {
+            metadata["start-wal-segment"] = started.clone().into();
+            if sealed {
+                metadata["encryption-key-id"] = "k1".into();
+            }
+        });
+        fs::remove_file(copying.copied(key)).unwrap();
+        assert_eq!(copying.passes(), Vec::<String>::new());
+    };
+    change(false);
+    let (range, why) = offered(copying.site.keys());
+    let range = range.unwrap_or_else(|| panic!("{why}"));
+    assert!(range.earliest >= end && range.earliest <= range.latest, "{range:?} {end}");
+    change(true);
+    let (none, why) = offered(Keys::none());
+    assert!(none.is_none() && why.contains("does not say when it ended"), "{why}");
+    assert!(why.contains("`k1`, whose private key is not configured"), "{why}");
+    let (none, why) = offered(copying.site.keys());
+    assert!(none.is_none() && why.contains("it does not begin as an encrypted object"), "{why}");
 }
 
 #[test]
@@ -281,6 +314,18 @@ fn a_key_that_does_not_fit_is_told_and_nothing_is_offered() {
     let at = RecoveryTarget::PointInTime(end);
     let refused = block(recover::plan(&reader, &observed, at, Utc::now())).unwrap_err();
     assert!(matches!(refused, RecoverError::Violation(_)), "{refused}");
+    // What can be read is not the latest transaction.
+    let latest = RecoveryTarget::LatestTransaction;
+    let refused = block(recover::plan(&reader, &observed, latest, Utc::now())).unwrap_err();
+    let AppError::Refused { code, text } = refused.into() else { panic!("another refusal") };
+    assert_eq!(code, "private_key_wrong");
+    assert!(text.contains("`k1`") && text.contains(DELTA), "{text}");
+    // Also when it is the log alone that cannot be read.
+    fs::remove_file(site.path(&format!("{SITE}/basebackup/{DELTA}.00000000.pghoard"))).unwrap();
+    let observed = observe(&mut reader);
+    assert!(observed.look.wrong_keys.is_empty());
+    let refused = block(recover::plan(&reader, &observed, latest, Utc::now())).unwrap_err();
+    assert!(matches!(&refused, RecoverError::WrongKey { what, .. } if what.contains("xlog/")));
 }
 
 #[test]

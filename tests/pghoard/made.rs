@@ -321,6 +321,98 @@ fn one_tar_file_of_pg_basebackup_starts() {
     }
 }
 
+/// The end of such a base backup is a record of the log, and what is later is offered.
+#[test]
+fn the_log_tells_when_one_tar_file_of_pg_basebackup_ended() {
+    use btar::{
+        domain::recovery::RecoveryTarget,
+        engine::catalog::{learned::NoMemory, listing::Extent, observe::Reader, recover},
+        layout::{BackupFormat, BackupPlace},
+        store::key::Key,
+    };
+    let source = Cluster::new();
+    source.init();
+    source.sql("create table t as select generate_series(1, 1000) as n").unwrap();
+    let tar = source.base_backup();
+    let ended: chrono::DateTime<chrono::Utc> = chrono::Utc::now();
+    let ended_in = source.sql("select pg_walfile_name(pg_current_wal_lsn() - 1)").unwrap();
+    for n in 1..=2 {
+        source.sql(&format!("insert into t values (-{n})")).unwrap();
+        source.sql("select pg_switch_wal()").unwrap();
+    }
+    source.sql("insert into t values (-3)").unwrap(); // Not archived any more.
+    let label = String::from_utf8_lossy(&tar).into_owned();
+    let start = label.split_once("(file ").unwrap().1[..24].to_owned();
+    let made = Made::new("zstd", true);
+    let mut metadata = marked();
+    for name in ["end-time", "end-wal-segment"] {
+        metadata.as_object_mut().unwrap().remove(name);
+    }
+    metadata["start-wal-segment"] = json!(start);
+    metadata["start-time"] = json!((ended - chrono::TimeDelta::minutes(1)).to_rfc3339());
+    made.put(&format!("basebackup/{ID}"), &tar, metadata);
+    let archive = |name: &str| {
+        let plain = fs::read(source.data().join("pg_wal").join(name)).unwrap();
+        let sum = hex(&pipe("openssl", &["sha1", "-binary"], &plain));
+        made.put(&format!("xlog/{name}"), &plain, json!({"hash": sum, "hash-algorithm": "sha1"}));
+    };
+    let mut segments: Vec<String> = fs::read_dir(source.data().join("pg_wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.len() == 24 && *name >= start)
+        .collect();
+    segments.sort();
+    let current = source.sql("select pg_walfile_name(pg_current_wal_lsn())").unwrap();
+    let (before, behind): (Vec<_>, Vec<_>) =
+        segments.into_iter().filter(|name| *name < current).partition(|name| *name <= ended_in);
+    assert!(!before.is_empty() && behind.len() >= 2, "{before:?} {behind:?}");
+
+    let place = BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(SITE).unwrap() };
+    let mut reader = Reader::new(
+        std::sync::Arc::new(made.store()),
+        place,
+        String::new(),
+        std::sync::Arc::new(NoMemory),
+    )
+    .with_keys(std::sync::Arc::new(made.site.keys()));
+    let observe =
+        |reader: &mut Reader| crate::site::block(reader.observe(Extent::Everything)).unwrap();
+    before.iter().for_each(|name| archive(name));
+    let early = observe(&mut reader).catalog;
+    let why = early.problems.join("\n");
+    assert!(
+        early.backups.is_empty() && why.contains("has no later time than its end yet"),
+        "{why}"
+    );
+
+    behind.iter().for_each(|name| archive(name));
+    for _ in 0..2 {
+        let seen = observe(&mut reader);
+        let range = seen.catalog.backups[0].range.clone().unwrap();
+        // The server's clock is ours. Nothing was committed between the backup and the first row.
+        assert!(range.earliest >= ended && range.earliest < range.latest, "{range:?} {ended}");
+        assert_eq!(seen.catalog.problems, Vec::<String>::new());
+    }
+    let seen = observe(&mut reader);
+    let range = seen.catalog.backups[0].range.clone().unwrap();
+    let now = chrono::Utc::now();
+    let at = RecoveryTarget::PointInTime(range.earliest);
+    let first = crate::site::block(recover::plan(&reader, &seen, at, now)).unwrap();
+    let last = RecoveryTarget::LatestTransaction;
+    let last = crate::site::block(recover::plan(&reader, &seen, last, now)).unwrap();
+    assert!(first.stop.replayed_to < last.stop.replayed_to);
+
+    let copy = Cluster::new();
+    fs::create_dir(copy.log()).unwrap();
+    for name in before.iter().chain(&behind) {
+        fs::copy(source.data().join("pg_wal").join(name), copy.log().join(name)).unwrap();
+    }
+    let (store, keys) = (made.store(), made.site.keys());
+    restore_from(&store, ID, &copy.data(), &keys, &Placement::default()).unwrap();
+    copy.recover(Some(&last.stop.lsn.to_string()), 1);
+    assert_eq!(copy.sql("select count(*) from t"), Ok("1002".to_owned()));
+}
+
 #[test]
 fn a_restore_that_is_called_off_leaves_its_marker() {
     use btar::{restore, store::key::Key};
