@@ -11,7 +11,7 @@ use btar::store::{
     proof::{Checksum, Proof},
     read_all,
     transfer::{Destination, Landed, Means, Origin, transfer},
-    wrap::limit::Memory,
+    wrap::limit::{Memory, Turns},
 };
 use btar::sys::clock::SystemClock;
 use bytes::Bytes;
@@ -84,8 +84,13 @@ async fn copied(store: &Arc<dyn BlobStore>, size_bytes: u64) -> Landed {
         key: key("t/object"),
         condition: Condition::IfAbsent,
         quit: CancellationToken::new(),
+        turns: Turns::default(),
     };
-    let means = Means { memory: Memory::new(16 << 20), clock: Arc::new(SystemClock::new()) };
+    let means = Means {
+        memory: Memory::new(16 << 20),
+        clock: Arc::new(SystemClock::new()),
+        turns: Turns::default(),
+    };
     let mut landed = None;
     transfer(&origin, None, &[to], &means, &mut |_, what| landed = Some(what)).await;
     landed.unwrap()

@@ -9,7 +9,7 @@ use btar::{
         transfer::{Check, Destination, Landed, Means, Origin, WHOLE_BYTES_MAX, transfer},
         wrap::{
             faulty::{Call, Fault, FaultyStore},
-            limit::Memory,
+            limit::{Memory, Turns},
             metrics::Operation,
         },
     },
@@ -88,10 +88,11 @@ impl World {
                     key: key("t/object"),
                     condition: Condition::IfAbsent,
                     quit: CancellationToken::new(),
+                    turns: Turns::default(),
                 }
             })
             .collect();
-        let means = Means { memory: self.memory.clone(), clock };
+        let means = Means { memory: self.memory.clone(), clock, turns: Turns::default() };
         let mut landed: Vec<_> = to.iter().map(|_| None).collect();
         let mut tell = |at: usize, what| assert!(landed[at].replace(what).is_none(), "told twice");
         transfer(&origin, None, &to, &means, &mut tell).await;
@@ -204,10 +205,12 @@ async fn one_that_is_told_to_end_ends_at_once() {
         key: key("t/object"),
         condition: Condition::IfAbsent,
         quit,
+        turns: Turns::default(),
     };
     let store = Arc::new(world.source.clone());
     let origin = Origin { store, key: key("s/object"), size_bytes: SMALL as u64 };
-    let means = Means { memory: world.memory.clone(), clock: system_clock() };
+    let means =
+        Means { memory: world.memory.clone(), clock: system_clock(), turns: Turns::default() };
     let mut landed = Vec::new();
     transfer(&origin, None, &[to], &means, &mut |_, what| landed.push(what)).await;
     assert!(matches!(landed[..], [Landed::Failed(_)]), "{landed:?}");
@@ -236,11 +239,16 @@ async fn contents_that_fail_the_check_are_written_nowhere() {
                     key: key("t/object"),
                     condition: Condition::IfAbsent,
                     quit: CancellationToken::new(),
+                    turns: Turns::default(),
                 })
                 .collect();
             let store = Arc::new(world.source.clone());
             let origin = Origin { store, key: key("s/object"), size_bytes: size as u64 };
-            let means = Means { memory: world.memory.clone(), clock: system_clock() };
+            let means = Means {
+                memory: world.memory.clone(),
+                clock: system_clock(),
+                turns: Turns::default(),
+            };
             let check = Box::new(Wanted(if fits { size } else { size + 1 }));
             let mut stored = 0;
             transfer(&origin, Some(check), &to, &means, &mut |_, landed| match landed {
@@ -354,9 +362,11 @@ async fn many_large_objects_share_little_memory() {
                 key: key.clone(),
                 condition: Condition::IfAbsent,
                 quit: CancellationToken::new(),
+                turns: Turns::default(),
             });
             let origin = Origin { store: Arc::new(source), key, size_bytes: LARGE as u64 };
-            let means = Means { memory, clock: Arc::new(SystemClock::new()) };
+            let means =
+                Means { memory, clock: Arc::new(SystemClock::new()), turns: Turns::default() };
             let mut stored = 0;
             let mut tell = |_, landed| stored += usize::from(matches!(landed, Landed::Stored(_)));
             transfer(&origin, None, &to, &means, &mut tell).await;

@@ -11,7 +11,7 @@ use crate::{
         BlobStore, Condition, StoreError, Stored,
         key::Key,
         transfer::{Destination, Means},
-        wrap::limit::Memory,
+        wrap::limit::{Memory, Turns},
     },
     sys::clock::{Clock, SystemClock},
 };
@@ -162,7 +162,7 @@ pub struct Lane<'a> {
 pub struct Copier {
     /// Read from.
     pub source: Side,
-    /// Steps of one lane that are under way at the same time.
+    /// Objects that are read at the same time, and that are written to one target at the same time.
     pub at_once: usize,
     /// Segments that are proven at the same time: each is held decoded.
     pub proofs: Arc<Semaphore>,
@@ -183,7 +183,8 @@ pub(super) struct Event {
     pub(super) done: Option<Result<Option<Stored>, CopyError>>,
 }
 
-/// Executes stages one after the other, `at_once` steps of a stage at the same time. A stage with a
+/// Executes stages one after the other, of each at most `at_once` steps being read and as many being
+/// written at the same time. A stage with a
 /// failed step is finished as far as it can be; the stages after it are left to a later pass.
 pub async fn execute(
     sides: &Sides,
@@ -230,7 +231,10 @@ impl Copier {
         let mut run = Run {
             copier: self,
             lanes,
-            schedule: Schedule::new(lanes.iter().map(|lane| lane.stages), self.at_once),
+            // Twice as many: while one half is read the other half is written.
+            schedule: Schedule::new(lanes.iter().map(|lane| lane.stages), 2 * self.at_once),
+            reads: Turns::new(self.at_once),
+            writes: lanes.iter().map(|_| Turns::new(self.at_once)).collect(),
             // Ended lanes do not wait for what is under way.
             quits: lanes.iter().map(|_| CancellationToken::new()).collect(),
             errors: lanes.iter().map(|_| Vec::new()).collect(),
@@ -272,6 +276,9 @@ struct Run<'a> {
     copier: &'a Copier,
     lanes: &'a [Lane<'a>],
     schedule: Schedule<'a>,
+    reads: Turns,
+    /// Of each lane.
+    writes: Vec<Turns>,
     quits: Vec<CancellationToken>,
     errors: Vec<Vec<CopyError>>,
     /// Dropped with what is under way when this is.
@@ -299,7 +306,8 @@ impl Run<'_> {
                     let store = lane.target.store.clone();
                     let quit = self.quits[share.lane].clone();
                     let condition = condition(step);
-                    shares.push((event, Destination { store, key, condition, quit }));
+                    let turns = self.writes[share.lane].clone();
+                    shares.push((event, Destination { store, key, condition, quit, turns }));
                     continue;
                 }
                 Err(error) => {
@@ -316,7 +324,11 @@ impl Run<'_> {
             let job = Job {
                 step: lead.step.clone(),
                 source: self.copier.source.clone(),
-                means: Means { memory, clock: self.copier.clock.clone() },
+                means: Means {
+                    memory,
+                    clock: self.copier.clock.clone(),
+                    turns: self.reads.clone(),
+                },
                 proofs: self.copier.proofs.clone(),
                 to,
                 events,
@@ -520,7 +532,7 @@ mod tests {
         let all = SEGMENTS + FILES;
         // Who is through a stage first begins the next one without the other.
         assert!(
-            (all..=all + AT_ONCE).contains(&usize::try_from(source.calls()).unwrap()),
+            (all..=all + 2 * AT_ONCE).contains(&usize::try_from(source.calls()).unwrap()),
             "{}",
             source.calls()
         );

@@ -6,7 +6,10 @@
 //!    source is read once.
 //! 3. A lane that is slow or has failed goes on alone, so that the others do not wait for it.
 
-use crate::engine::replicate::plan::{Stage, Step};
+use crate::{
+    engine::replicate::plan::{Stage, Step},
+    store::transfer::WHOLE_BYTES_MAX,
+};
 use std::collections::HashMap;
 
 /// The lanes of one run.
@@ -135,7 +138,8 @@ impl<'a> Line<'a> {
 
 impl<'a> Schedule<'a> {
     /// A schedule in which each lane has at most `at_once` steps under way of its own, and as many
-    /// again that it shares with others.
+    /// again that it shares with others. A large object, which is read and written at the same time,
+    /// counts as two.
     pub(super) fn new(lanes: impl IntoIterator<Item = &'a [Stage]>, at_once: usize) -> Self {
         let lines = lanes.into_iter().map(Line::new).collect();
         Self { lines, at_once: at_once.max(1), turn: 0 }
@@ -160,7 +164,7 @@ impl<'a> Schedule<'a> {
                 continue;
             }
             let Some(at) = line.take() else { continue };
-            line.running += 1;
+            line.running += weight(&line.steps()[at]);
             let (step, is_alone) = (&line.steps()[at], line.is_alone);
             let mut shares = vec![Share { lane, at, step }];
             if !is_alone {
@@ -180,7 +184,7 @@ impl<'a> Schedule<'a> {
                 continue;
             }
             if let Some(at) = line.take_same(step) {
-                line.running += 1;
+                line.running += weight(step);
                 shares.push(Share { lane: other, at, step: &line.steps()[at] });
             }
         }
@@ -192,7 +196,7 @@ impl<'a> Schedule<'a> {
         if line.is_over {
             return false;
         }
-        line.running -= 1;
+        line.running -= weight(&line.steps()[at]);
         match outcome {
             Outcome::Done => {}
             Outcome::FaultySource => line.has_failed = true,
@@ -213,6 +217,11 @@ impl<'a> Schedule<'a> {
         }
         line.is_over
     }
+}
+
+/// What a step counts for.
+fn weight(step: &Step) -> usize {
+    if step.size_bytes() > WHOLE_BYTES_MAX { 2 } else { 1 }
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //!
 //! 1. Memory is taken before anything is read, and given back when the last destination has let go
 //!    of the bytes.
-//! 2. A small object is read whole, then written to all destinations at the same time.
+//! 2. A small object is read whole, then written to all destinations at the same time. Turns bound how
+//!    many are being read, and how many are being written to each destination: more may be under way, so
+//!    that the source is read while the destinations write. Large objects take no turns: they could wait
+//!    for memory with a turn that whoever has the memory waits for.
 //! 3. Of a large one, parts are read ahead and given to every destination in order. Each part must
 //!    be of the object that was there in the beginning.
 //! 4. A destination that fails is reported, and the others go on. One that all others have been
@@ -18,7 +21,7 @@ use crate::{
         BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
         key::Key,
         pool::{Pieces, gather_pieces},
-        wrap::limit::{Held, Memory},
+        wrap::limit::{Held, Memory, Turns},
     },
     sys::clock::Clock,
 };
@@ -68,6 +71,8 @@ pub struct Destination {
     pub condition: Condition,
     /// Ends the write.
     pub quit: CancellationToken,
+    /// For small objects that are being written there.
+    pub turns: Turns,
 }
 
 /// What a transfer may use.
@@ -77,6 +82,8 @@ pub struct Means {
     pub memory: Memory,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// For small objects that are being read.
+    pub turns: Turns,
 }
 
 /// What came of one destination.
@@ -157,6 +164,7 @@ pub fn fail_all(error: &StoreError, destinations: usize, tell: Tell<'_>) {
 pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreError> {
     let Origin { store, key, size_bytes } = origin;
     let memory = means.memory.take(*size_bytes).await;
+    let _turn = means.turns.take().await;
     let object = store.get(key).await?;
     if object.meta.size_bytes != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
@@ -179,6 +187,7 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
             let body = stream::iter(pieces.into_iter().map(Ok)).boxed();
             let contents = Contents::new(size_bytes, whole.user_metadata.clone(), body);
             contents.known.note(0..size_bytes, crc64);
+            let _turn = destination.turns.take().await;
             let written = write(destination.clone(), contents).await;
             (at, compared(written, destination, Some(crc64)).await)
         })
@@ -222,7 +231,7 @@ pub(crate) async fn all_but_late<T>(
 
 /// Writes, unless it is told to end.
 async fn write(to: Destination, contents: Contents) -> Result<Stored, StoreError> {
-    let Destination { store, key, condition, quit } = to;
+    let Destination { store, key, condition, quit, .. } = to;
     tokio::select! {
         written = store.write(&key, contents, &condition) => written,
         () = quit.cancelled() => {

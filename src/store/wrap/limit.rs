@@ -57,3 +57,21 @@ impl Memory {
         self.whole.as_ref().map_or(free, |whole| free.min(whole.free_bytes()))
     }
 }
+
+/// Bounds how many do something at the same time. Clones share the bound.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Option<Arc<Semaphore>>);
+
+impl Turns {
+    /// So many at the same time; the default is any number.
+    #[must_use]
+    pub fn new(at_once: usize) -> Self {
+        Self(Some(Arc::new(Semaphore::new(at_once.max(1)))))
+    }
+
+    /// Waits for a turn, which ends when what is given is dropped.
+    pub async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = self.0.clone()?;
+        Some(turns.acquire_owned().await.expect("the semaphore is never closed"))
+    }
+}
