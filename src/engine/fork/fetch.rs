@@ -88,12 +88,16 @@ fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String>
     match plan.answer(name) {
         Answer::Segment(object, segment) => {
             let bytes = segment_of(&plan, object, segment)?;
-            deliver(&bytes, destination)?;
+            let prove = || match &object.sha1 {
+                Some(expected) => decode::check_sha1(&bytes, expected).map_err(|e| chain(&e)),
+                None => Ok(()),
+            };
+            deliver(&bytes, destination, prove)?;
             leave_trace(plan_file, name);
             Ok(SENT)
         }
         Answer::History(object) => {
-            deliver(&load(&plan, object, HISTORY_BYTES_MAX)?, destination)?;
+            deliver(&load(&plan, object, HISTORY_BYTES_MAX)?, destination, || Ok(()))?;
             Ok(SENT)
         }
         Answer::Absent(Absent::BeyondPlan) => {
@@ -107,7 +111,7 @@ fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String>
     }
 }
 
-/// A segment's contents, checked against everything that is known of them.
+/// A segment's contents, checked against everything that is known of them but their SHA-1.
 fn segment_of(
     plan: &FetchPlan,
     object: &StoredObject,
@@ -115,9 +119,6 @@ fn segment_of(
 ) -> Result<Vec<u8>, String> {
     let packed = load(plan, object, OBJECT_BYTES_MAX)?;
     let bytes = decode::decode(Codec::from(object.codec), &packed).map_err(|e| chain(&e))?;
-    if let Some(expected) = &object.sha1 {
-        decode::check_sha1(&bytes, expected).map_err(|e| chain(&e))?;
-    }
     check_header(plan, segment, &bytes)?;
     Ok(bytes)
 }
@@ -166,27 +167,36 @@ fn load(plan: &FetchPlan, object: &StoredObject, limit: u64) -> Result<Vec<u8>, 
     Ok(bytes.into())
 }
 
-/// Puts the file into place in one step: PostgreSQL never sees a part of it.
-fn deliver(bytes: &[u8], destination: &Path) -> Result<(), String> {
+/// Puts the file into place in one step when `prove` has nothing against it: PostgreSQL never sees a
+/// part of it. It syncs the file itself before it relies on it (`KeepFileRestoredFromArchive` in
+/// `xlogarchive.c`), and asks for it anew when the machine dies before that.
+fn deliver(
+    bytes: &[u8],
+    destination: &Path,
+    prove: impl FnOnce() -> Result<(), String> + Send,
+) -> Result<(), String> {
     let mut staged = destination.as_os_str().to_owned();
     staged.push(".btar-new");
     let staged = PathBuf::from(staged);
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, destination)
-    })();
-    written.map_err(|error| {
+    let write = || -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&staged)?.write_all(bytes)
+    };
+    // At the same time: the replay waits for both.
+    let (written, proven) = std::thread::scope(|scope| {
+        let proving = scope.spawn(prove);
+        (write(), proving.join().expect("computing a checksum does not panic"))
+    });
+    let placed = proven.and_then(|()| {
+        let placed = written.and_then(|()| fs::rename(&staged, destination));
+        placed.map_err(|error| format!("writing {} failed: {error}", destination.display()))
+    });
+    if placed.is_err() {
         // Half a file helps nobody, and its space may be what is missing.
         let _ = fs::remove_file(&staged);
-        format!("writing {} failed: {error}", destination.display())
-    })
+    }
+    placed
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::{
         state::{StateError, damage::PrimarySeen},
     },
     layout::{BackupFormat, Role},
+    store::{BlobStore, key::Key},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::BTreeSet;
@@ -91,6 +92,20 @@ impl Replicator {
             warn!(service = %self.service.id, error = %chain(&error), "nothing is removed");
             return;
         }
+        let removed = self.remove(cloud, &*store, &prefix, &plan).await;
+        target.data.lock().await.relist = true;
+        info!(service = %self.service.id, region = %cloud, removed,
+            "objects of expired backups were removed from the copy");
+    }
+
+    /// Removes what a plan says, and gives how many objects that were.
+    async fn remove(
+        &self,
+        cloud: &CloudName,
+        store: &dyn BlobStore,
+        prefix: &Key,
+        plan: &PrunePlan,
+    ) -> u64 {
         let mut removed = 0_u64;
         // In this order: a crash in between leaves files that nobody takes for a backup.
         for key in plan.keys() {
@@ -106,9 +121,7 @@ impl Replicator {
             }
             removed += 1;
         }
-        target.data.lock().await.relist = true;
-        info!(service = %self.service.id, region = %cloud, removed,
-            "objects of expired backups were removed from the copy");
+        removed
     }
 
     /// Why a plan is not carried out now, for people. Remembers since when, and what the primary
