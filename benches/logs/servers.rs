@@ -23,11 +23,7 @@ pub(crate) fn wal() -> (Cluster, Vec<Segment>) {
     cluster.psql("create table t (id int primary key, v text)");
     let pgbench = |arguments: &[&str]| {
         let mut pgbench = command(cluster.bin.join("pgbench"));
-        run(pgbench
-            .args(["-n", "-h"])
-            .arg(cluster.dir.path())
-            .args(arguments)
-            .arg("postgres"));
+        run(pgbench.args(["-n", "-h"]).arg(cluster.dir.path()).args(arguments).arg("postgres"));
     };
     pgbench(&["-i", "-q", "-s", "5"]);
     let current = || -> u64 {
