@@ -113,7 +113,7 @@ impl Server {
             .unwrap();
         let server = Self { product, dir: dir.to_owned(), child };
         wait_for("the server", Duration::from_secs(60), || {
-            let asked = server.client().arg("-eSELECT 1").output().unwrap();
+            let asked = server.client().args(["-e", "SELECT 1"]).output().unwrap();
             asked.status.success().then_some(())
         });
         server
