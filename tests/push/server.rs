@@ -136,6 +136,13 @@ impl Server {
         self.sql(&row.repeat(rows));
     }
 
+    /// Adds some 4 MB that cannot be compressed.
+    pub(crate) fn fill(&self) {
+        self.sql("INSERT INTO d.t (b) VALUES (HEX(RANDOM_BYTES(1000)))");
+        let double = "INSERT INTO d.t (b) SELECT HEX(RANDOM_BYTES(1000)) FROM d.t;";
+        self.sql(&double.repeat(12));
+    }
+
     /// What the table holds.
     pub(crate) fn contents(&self) -> String {
         self.sql("SELECT COUNT(*), MAX(a), SUM(CRC32(b)) FROM d.t")
