@@ -53,7 +53,13 @@ pub async fn run(
     if server.facts.read_only && settings.server.when_read_only == WhenReadOnly::Skip {
         return Ok(BinlogsReport { skipped: true, ..BinlogsReport::default() });
     }
-    push(&place, &server, flush, None).await
+    let mut report = push(&place, &server, flush, None).await?;
+    if !place.has_base_backups().await? {
+        let what = "there is no base backup yet, without which nothing can be restored: run \
+                    `btar push base`";
+        report.warnings.push(what.to_owned());
+    }
+    Ok(report)
 }
 
 /// Stores the closed binary logs of a server. A series that must be begun begins with the file
