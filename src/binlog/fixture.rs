@@ -48,6 +48,11 @@ impl Fixture {
         !self.name.starts_with("mysql-plain") && !self.name.starts_with("mariadb-bare")
     }
 
+    /// Whether the server was killed and has not recovered the file.
+    pub(crate) fn is_in_use(&self) -> bool {
+        ["mysql-gtid/bin.000004", "mariadb-plain/bin.000003"].contains(&self.name)
+    }
+
     /// The name that the server gave it.
     pub(crate) fn file(&self) -> &'static str {
         self.name.split_once('/').unwrap().1
@@ -90,6 +95,8 @@ pub(crate) const ALL: &[Fixture] = &[
     fixture!("mysql-gtid/bin.000004"),
     fixture!("mysql-anonymous/bin.000001"),
     fixture!("mysql-anonymous/bin.000002"),
+    fixture!("mysql-anonymous/bin.000003"),
+    fixture!("mysql-anonymous/bin.000004"),
     fixture!("mysql-compressed/bin.000001"),
     fixture!("mysql-plain/bin.000001"),
     fixture!("mysql-8.0/bin.000006"),

@@ -25,7 +25,7 @@ use crate::{
         settings::{Settings, WhenReadOnly},
         stored::Place,
     },
-    store::{BlobStore, Contents, key::Key},
+    store::{BlobStore, Contents, StoreError, key::Key},
     sys::clock::Clock,
 };
 use bytes::Bytes;
@@ -78,6 +78,11 @@ pub async fn run(
         Ok(report) => {
             lock.name("")?;
             Ok(BaseReport { removed, ..report })
+        }
+        // Another machine makes one of the same name: what is there is not ours.
+        Err(error @ PushError::Store(StoreError::AlreadyExists(_))) => {
+            lock.name("")?;
+            Err(error)
         }
         Err(error) => {
             // The next push does it, when this fails, too.
@@ -197,7 +202,7 @@ impl Making<'_> {
         if self.place.write_once(&key, Contents::of(Bytes::from(json))).await? {
             return Ok(());
         }
-        Err(crate::store::StoreError::AlreadyExists(self.place.key(&key)?).into())
+        Err(StoreError::AlreadyExists(self.place.key(&key)?).into())
     }
 
     /// The places of the files in the series that is being written.

@@ -1,7 +1,7 @@
 //! Stores the closed binary logs that the store lacks, in order.
 
 use crate::{
-    binlog::summary::{Summary, follows},
+    binlog::summary::{Ending, Summary, follows},
     domain::{hex, recovery::Codec},
     layout::stream::{
         keys::{self, BinlogKey},
@@ -20,8 +20,12 @@ use crate::{
     sys::clock::Clock,
 };
 use bytes::Bytes;
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use tracing::{debug, warn};
+
+/// How often, and how long, a file is waited for that the server is about to close.
+const CLOSING_PAUSES_MAX: u32 = 20;
+const CLOSING_PAUSE: Duration = Duration::from_millis(250);
 
 /// Whether the file that the server is writing is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,13 @@ pub async fn run(
     if server.facts.read_only && settings.server.when_read_only == WhenReadOnly::Skip {
         return Ok(BinlogsReport { skipped: true, ..BinlogsReport::default() });
     }
-    push(&place, &server, flush, None).await
+    let mut report = push(&place, &server, flush, None).await?;
+    if !place.has_base_backups().await? {
+        let what = "there is no base backup yet, without which nothing can be restored: run \
+                    `btar push base`";
+        report.warnings.push(what.to_owned());
+    }
+    Ok(report)
 }
 
 /// Stores the closed binary logs of a server. A series that must be begun begins with the file
@@ -138,7 +148,7 @@ impl Writer<'_> {
 
     async fn file(&mut self, name: &str) -> Result<(), PushError> {
         let path = self.search.closed.path(name);
-        let mut file = files::inspect(&path, name).await?;
+        let mut file = self.closed(&path, name).await?;
         if let Some((last, last_name)) = &self.before
             && let Err(what) = follows(last, last_name, &file.summary, name)
         {
@@ -152,6 +162,21 @@ impl Writer<'_> {
         self.before = Some((file.summary, name.to_owned()));
         self.sequence += 1;
         Ok(())
+    }
+
+    /// Reads a file when the server has closed it. MariaDB opens the next one first and marks the old
+    /// one closed afterwards (`MYSQL_BIN_LOG::new_file_impl`), which changes a byte of it.
+    async fn closed(&self, path: &Path, name: &str) -> Result<Inspected, PushError> {
+        let mut file = files::inspect(path, name).await?;
+        for _ in 0..CLOSING_PAUSES_MAX {
+            let is_left = matches!(file.summary.ending, Ending::Rotate { .. });
+            if !(file.summary.in_use && is_left) {
+                break;
+            }
+            self.search.server.clock.sleep(CLOSING_PAUSE).await;
+            file = files::inspect(path, name).await?;
+        }
+        Ok(file)
     }
 
     /// The server itself does not go on where it was.

@@ -19,7 +19,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Server {
     client: Program,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// What it said of itself when it was first asked.
     pub(super) facts: ServerFacts,
 }

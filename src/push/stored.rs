@@ -102,6 +102,14 @@ impl Place {
         Ok(found)
     }
 
+    /// Whether anything of a base backup is there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) async fn has_base_backups(&self) -> Result<bool, PushError> {
+        Ok(self.first(keys::BACKUPS, None).await?.is_some())
+    }
+
     /// The last binary log of a series.
     async fn tip(&self, series: &str) -> Result<Option<BinlogKey>, PushError> {
         let (mut tip, mut step) = (None, 1_u64);

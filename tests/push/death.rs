@@ -17,6 +17,12 @@ fn mysql_killed_again_and_again() {
 /// Kills pushes after up to so many milliseconds.
 fn killed(product: Product, times: u32, base_millis: u64) {
     let world = World::new(product);
+    world.server.fill();
+    // Some parts, and a store that takes its time for each.
+    let settings = world.place.path().join("one.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, format!("store_options = {{ bandwidth_mib = 4 }}\n{text}")).unwrap();
+    let mut left = 0;
     let mut state = 0x5eed_u64;
     let mut random = |below: u64| {
         state =
@@ -35,11 +41,13 @@ fn killed(product: Product, times: u32, base_millis: u64) {
         // It may have ended by itself.
         let _ = push.kill();
         push.wait().unwrap();
+        left += usize::from(is_left_half(&world));
         // Whatever looks like a backup is one, at every moment.
         for backup in world.backups() {
             world.chain(&backup);
         }
     }
+    assert!(left > 0, "no base backup was killed between two parts");
     world.push(&["base"], 0);
     world.server.add(3);
     world.push(&["binlogs", "--flush"], 0);
@@ -72,6 +80,16 @@ fn several_at_once_store_everything_once() {
     let backups = world.backups();
     assert_eq!(backups.len(), 1);
     assert_eq!(world.restored(&backups[0]), world.server.contents());
+}
+
+/// Whether there are parts of a base backup that is none.
+fn is_left_half(world: &World) -> bool {
+    let listing = world.listing();
+    let parts = listing.keys().filter_map(|key| match keys::role(key) {
+        Role::Part { label, .. } => Some(label),
+        Role::Manifest { .. } | Role::Series { .. } | Role::Binlog(_) | Role::Other => None,
+    });
+    parts.into_iter().any(|label| !listing.contains_key(&keys::manifest(&label)))
 }
 
 /// Every closed binary log of the server since the first one is stored, each once and in one series,

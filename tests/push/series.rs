@@ -123,7 +123,8 @@ fn another_server_goes_on_where_the_first_one_ended() {
     // What a replica would be that has executed everything.
     let two = world.place.dir("two");
     let one = std::mem::replace(&mut world.server, Server::make(product, &world.place.dir("x"), 9));
-    let from = one.dir.join("data");
+    let one_dir = one.dir.clone();
+    let from = one_dir.join("data");
     one.stop();
     run(command("cp").arg("-a").arg(&from).arg(two.join("data")));
     std::fs::remove_file(two.join("data/auto.cnf")).unwrap();
@@ -142,5 +143,23 @@ fn another_server_goes_on_where_the_first_one_ended() {
     let backup = world.backups().remove(0);
     let chain = world.chain(&backup);
     assert!(chain.objects.last().unwrap().series == series[1].series);
+    assert_eq!(world.restored(&backup), world.server.contents());
+
+    // Back again: the first one has got what the second one wrote, as a replica.
+    let second = std::mem::replace(&mut world.server, Server::with_log(product, &one_dir, 16));
+    let mut reader = command(product.log_reader());
+    let logs = second.logs();
+    second.stop();
+    reader.args(logs.iter().map(|name| two.join("log").join(name)));
+    let statements = world.place.path().join("statements");
+    run(reader.stdout(std::fs::File::create(&statements).unwrap()));
+    run(world.server.client().stdin(std::fs::File::open(&statements).unwrap()));
+    let said = world.push(&["binlogs", "--flush"], 0);
+    assert!(!said.contains("HOLE"), "{said}");
+    world.server.add(4);
+    world.push(&["binlogs", "--flush"], 0);
+    let series = world.series();
+    assert_eq!(series.len(), 3, "{series:?}");
+    assert_eq!(series[2].follows.as_ref().unwrap().series, series[1].series);
     assert_eq!(world.restored(&backup), world.server.contents());
 }

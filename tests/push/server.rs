@@ -113,7 +113,7 @@ impl Server {
             .unwrap();
         let server = Self { product, dir: dir.to_owned(), child };
         wait_for("the server", Duration::from_secs(60), || {
-            let asked = server.client().arg("-eSELECT 1").output().unwrap();
+            let asked = server.client().args(["-e", "SELECT 1"]).output().unwrap();
             asked.status.success().then_some(())
         });
         server
@@ -134,6 +134,13 @@ impl Server {
     pub(crate) fn add(&self, rows: usize) {
         let row = "INSERT INTO d.t (b) VALUES (HEX(RANDOM_BYTES(400)));";
         self.sql(&row.repeat(rows));
+    }
+
+    /// Adds some 4 MB that cannot be compressed.
+    pub(crate) fn fill(&self) {
+        self.sql("INSERT INTO d.t (b) VALUES (HEX(RANDOM_BYTES(1000)))");
+        let double = "INSERT INTO d.t (b) SELECT HEX(RANDOM_BYTES(1000)) FROM d.t;";
+        self.sql(&double.repeat(12));
     }
 
     /// What the table holds.

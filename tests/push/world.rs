@@ -111,7 +111,7 @@ impl World {
             .keys()
             .filter_map(|key| match keys::role(key) {
                 Role::Series { series } => Some(Series::read(&series, &self.read(key)).unwrap()),
-                _ => None,
+                Role::Part { .. } | Role::Manifest { .. } | Role::Binlog(_) | Role::Other => None,
             })
             .collect();
         found.sort_by_key(|series| series.began_at);

@@ -343,9 +343,11 @@ backup = { format = "pgbackrest", stanza = "orders", path = "/pgbackrest" }
         one("file:///srv/west", "ftp://x", 12, "file:///absolute/directory");
         one("name = \"orders\"", "name = \"Orders\"", 16, "lower-case");
         one("type = \"pg\"", "type = \"redis\"", 17, "pg and mysql only");
+        one("type = \"pg\"", "type = \"mysql\"", 20, "use one of: stream, myhoard");
         one("cloud = \"aws-eu-west-1\"\nplan", "cloud = \"aws-x\"\nplan", 18, "[[region]]");
         one("format = \"pgbackrest\"", "format = \"tar\"", 20, "use \"pgbackrest\"");
         one("format = \"pgbackrest\"", "format = \"pghoard\"", 20, "remove `stanza`");
+        one("format = \"pgbackrest\"", "format = \"stream\"", 20, "pgbackrest, pghoard");
         one("/pgbackrest", "a/../b", 20, "..");
         one("plan = ", "plam = ", 19, "plam");
         one("listen = ", "listen == ", 3, "");

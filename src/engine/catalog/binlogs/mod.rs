@@ -129,7 +129,8 @@ impl ReadChain {
     }
 }
 
-/// Whether the log of another server goes on where this one ends, or repeats some of it.
+/// Whether the log of another server goes on where this one ends, or repeats some of it. The layout has said
+/// so, with what that server had executed; its first file itself may say less, never more.
 fn joins(this: &Summary, next: &Summary) -> Result<(), String> {
     match (&this.after, &next.before) {
         (Some(after), Some(before)) if after.contains(before) => Ok(()),

@@ -15,6 +15,7 @@ use crate::{
     layout::{backup::ListedBackup, binlogs::ListedBinlog},
 };
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 
 /// Where a replay ends.
 #[derive(Debug)]
@@ -198,7 +199,8 @@ async fn assemble(
         }
     };
     let anonymous = used.iter().any(|summary| summary.anonymous > 0);
-    let executed = expected(notes.flavour, &end, at_start.as_ref().or(notes.executed.as_ref()));
+    let at_start = at_start.as_ref().or(notes.executed.as_ref());
+    let executed = expected(notes.flavour, executed_at(&end, used), at_start);
     let last = used[..end.file].iter().rev().find_map(|summary| summary.last_commit);
     let last = end.last_commit.or(last);
     let objects = notes.objects[..=end.file].iter().zip(used);
@@ -231,11 +233,28 @@ async fn assemble(
     })
 }
 
+/// What the files say that has been executed where the replay ends. All of them together: the log of a server
+/// that was itself restored, or that took over, does not say what ran before it.
+fn executed_at(end: &End, used: &[Arc<Summary>]) -> Option<GtidSet> {
+    let mut executed: Option<GtidSet> = None;
+    let files = used[..end.file].iter().filter_map(|summary| summary.after.as_ref());
+    for set in files.chain(&end.executed) {
+        match &mut executed {
+            Some(executed) => executed.extend(set),
+            None => executed = Some(set.clone()),
+        }
+    }
+    executed
+}
+
 /// What the server must have executed in the end: of MySQL everything; of MariaDB, whose base backup
 /// keeps no list, the last transaction of every domain that the replay brings forward.
-fn expected(flavour: Flavour, end: &End, at_start: Option<&GtidSet>) -> Option<GtidSet> {
-    let executed = end.executed.clone()?;
-    match (flavour, executed, at_start) {
+fn expected(
+    flavour: Flavour,
+    executed: Option<GtidSet>,
+    at_start: Option<&GtidSet>,
+) -> Option<GtidSet> {
+    match (flavour, executed?, at_start) {
         (Flavour::MySql, executed, _) => (!executed.is_empty()).then_some(executed),
         (Flavour::MariaDb, GtidSet::MariaDb(domains), Some(GtidSet::MariaDb(before))) => {
             let forward =
