@@ -43,18 +43,18 @@ const MYSQL_SERVERS: &[&str] = &["mariadbd", "mysqld"];
 
 /// A program and how to call it.
 #[derive(Debug)]
-pub(in crate::engine) struct Program {
+pub(crate) struct Program {
     /// The program: a path, or a name that is sought in the search path.
-    pub(in crate::engine) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its arguments.
-    pub(in crate::engine) args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
     /// Its working directory, by which [`working_in`] finds it again.
-    pub(in crate::engine) dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// How a program ended.
 #[derive(Debug)]
-pub(in crate::engine) enum Ended<T> {
+pub(crate) enum Ended<T> {
     /// By itself.
     Exited(Output),
     /// It was interrupted, for this reason.
@@ -63,13 +63,13 @@ pub(in crate::engine) enum Ended<T> {
 
 /// What an ended program left.
 #[derive(Debug)]
-pub(in crate::engine) struct Output {
+pub(crate) struct Output {
     /// Whether it succeeded.
-    pub(in crate::engine) success: bool,
+    pub(crate) success: bool,
     /// The end of its standard output.
-    pub(in crate::engine) stdout: String,
+    pub(crate) stdout: String,
     /// The end of its standard error.
-    pub(in crate::engine) stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
@@ -164,7 +164,7 @@ pub(super) fn find(name: &str, first: Option<&Path>) -> Option<PathBuf> {
 ///
 /// # Errors
 /// What the system says when the program cannot be started.
-pub(in crate::engine) async fn run<T>(
+pub(crate) async fn run<T>(
     program: &Program,
     clock: &dyn Clock,
     interrupt: impl Future<Output = T>,
