@@ -144,7 +144,19 @@ impl Job<'_> {
             .map_err(|source| ForkError::Program { program: program.path, source })
     }
 
-    /// Stops the server with everything written down. Fine when there is none.
+    /// Stops the server, which must have written everything down.
+    ///
+    /// # Errors
+    /// [`MySqlError::Server`] when it died on the way.
+    pub(super) async fn stop_in_order(&self, doing: &'static str) -> Result<(), ForkError> {
+        self.stop(doing).await?;
+        if self.log().lines().rev().take(20).any(|line| line.contains("Shutdown complete")) {
+            return Ok(());
+        }
+        Err(self.died(doing))
+    }
+
+    /// Asks the server to stop and waits until it is gone. Fine when there is none.
     pub(super) async fn stop(&self, doing: &'static str) -> Result<(), ForkError> {
         let Some(pid) = self.server() else { return Ok(()) };
         process::ask_to_end(pid, Ask::Politely);
@@ -155,11 +167,7 @@ impl Job<'_> {
             }
             self.clock.sleep(INTERVAL).await;
         }
-        // One that died on the way has not written everything down.
-        if self.log().lines().rev().take(20).any(|line| line.contains("Shutdown complete")) {
-            return Ok(());
-        }
-        Err(self.died(doing))
+        Ok(())
     }
 
     /// Why the server died, from its log.
