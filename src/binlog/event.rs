@@ -58,32 +58,32 @@ impl Header {
     pub fn kind(&self, flavour: Flavour) -> Kind {
         let mysql = flavour == Flavour::MySql;
         match self.number {
-            2 => Kind::Query,
+            2 => Kind::Part(Part::Query),
             3 => Kind::Stop,
             4 => Kind::Rotate,
-            5 | 13 | 14 | 19 => Kind::Prelude,
-            9 | 11 | 17 | 18 => Kind::Statement,
+            5 | 13 | 14 | 19 => Kind::Part(Part::Prelude),
+            9 | 11 | 17 | 18 => Kind::Part(Part::Statement),
             15 => Kind::FormatDescription,
-            16 => Kind::Xid,
-            20..=25 | 30..=32 => Kind::Rows,
-            26 => Kind::Incident,
+            16 => Kind::Part(Part::Xid),
+            20..=25 | 30..=32 => Kind::Part(Part::Rows),
+            26 => Kind::Part(Part::Incident),
             27 | 41 => Kind::PassOver,
-            29 | 36 | 37 | 39 => Kind::Inside,
-            33 if mysql => Kind::Gtid,
-            34 if mysql => Kind::AnonymousGtid,
+            29 | 36 | 37 | 39 => Kind::Part(Part::Inside),
+            33 if mysql => Kind::Gtid(GtidEvent::MySql),
+            34 if mysql => Kind::Gtid(GtidEvent::Anonymous),
             35 if mysql => Kind::PreviousGtids,
-            38 => Kind::XaPrepare,
-            40 if mysql => Kind::Payload,
-            42 if mysql => Kind::TaggedGtid,
-            160 if !mysql => Kind::Prelude,
+            38 => Kind::Part(Part::XaPrepare),
+            40 if mysql => Kind::Part(Part::Payload),
+            42 if mysql => Kind::Gtid(GtidEvent::Tagged),
+            160 if !mysql => Kind::Part(Part::Prelude),
             161 if !mysql => Kind::PassOver,
-            162 if !mysql => Kind::MariaDbGtid,
+            162 if !mysql => Kind::Gtid(GtidEvent::MariaDb),
             163 if !mysql => Kind::GtidList,
             164 if !mysql => Kind::StartEncryption,
             // The same as 2 and 23 to 25 with compressed bodies. No compressed query is as short as
             // COMMIT.
-            165 if !mysql => Kind::Statement,
-            166..=171 if !mysql => Kind::Rows,
+            165 if !mysql => Kind::Part(Part::Statement),
+            166..=171 if !mysql => Kind::Part(Part::Rows),
             number if self.flags & IGNORABLE != 0 || number == 28 => Kind::PassOver,
             _ => Kind::Unknown,
         }
@@ -101,14 +101,36 @@ pub enum Kind {
     GtidList,
     /// MariaDB: from here on nothing can be read.
     StartEncryption,
-    /// MySQL: begins a group.
-    Gtid,
-    /// MySQL: begins a group that has no id.
-    AnonymousGtid,
-    /// MySQL since 8.3: begins a group whose id has a tag.
-    TaggedGtid,
-    /// MariaDB: begins a group.
-    MariaDbGtid,
+    /// Begins a group.
+    Gtid(GtidEvent),
+    /// Any other event of a group.
+    Part(Part),
+    /// The server goes on in another file.
+    Rotate,
+    /// The server was stopped.
+    Stop,
+    /// Of no importance here.
+    PassOver,
+    /// Not known to this program.
+    Unknown,
+}
+
+/// Events with which groups begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GtidEvent {
+    /// MySQL.
+    MySql,
+    /// MySQL: the group has no id.
+    Anonymous,
+    /// MySQL since 8.3: the id has a tag.
+    Tagged,
+    /// MariaDB.
+    MariaDb,
+}
+
+/// The other events of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
     /// A statement, `BEGIN` and `COMMIT` among them.
     Query,
     /// A statement that is none of these two.
@@ -125,16 +147,8 @@ pub enum Kind {
     Xid,
     /// Prepares a distributed transaction, or commits it in one phase. Ends a group.
     XaPrepare,
-    /// The server has lost events.
+    /// The server has lost events: ends a group, or stands alone.
     Incident,
-    /// The server goes on in another file.
-    Rotate,
-    /// The server was stopped.
-    Stop,
-    /// Of no importance here.
-    PassOver,
-    /// Not known to this program.
-    Unknown,
 }
 
 /// What the first event of a file says about all others.

@@ -13,7 +13,7 @@
 
 use crate::{
     binlog::{
-        event::{Kind, Verb},
+        event::{GtidEvent, Kind, Part, Verb},
         fault::Damage,
         gtids::{self, Id},
         reader::Event,
@@ -103,10 +103,10 @@ impl Grammar {
 
     /// Takes the next event.
     pub(super) fn take(&mut self, event: &Event<'_>) -> Result<Step, Damage> {
-        match event.kind {
-            Kind::Gtid | Kind::AnonymousGtid | Kind::TaggedGtid | Kind::MariaDbGtid => {
-                return self.begin(event);
-            }
+        let part = match event.kind {
+            Kind::Gtid(kind) => return self.begin(event, kind),
+            Kind::Part(Part::Incident) if self.open.is_none() => return Ok(Step::Nothing),
+            Kind::Part(part) => part,
             Kind::FormatDescription
             | Kind::PreviousGtids
             | Kind::GtidList
@@ -115,17 +115,7 @@ impl Grammar {
             | Kind::Stop
             | Kind::PassOver
             | Kind::Unknown => return Ok(Step::Nothing),
-            Kind::Incident if self.open.is_none() => return Ok(Step::Nothing),
-            Kind::Query
-            | Kind::Statement
-            | Kind::Prelude
-            | Kind::Rows
-            | Kind::Inside
-            | Kind::Payload
-            | Kind::Xid
-            | Kind::XaPrepare
-            | Kind::Incident => {}
-        }
+        };
         // Without a GTID event, as MySQL 5.6 writes it, any other one begins a group.
         let begun = self.open.is_none();
         let mut open = self.open.take().unwrap_or(Open {
@@ -135,9 +125,9 @@ impl Grammar {
             until: Until::FirstStatement,
         });
         open.until = match open.until {
-            Until::FirstStatement => first_statement(event)?,
-            Until::Statement => only_statement(event),
-            Until::Commit | Until::Ended => transaction(event)?,
+            Until::FirstStatement => first_statement(part, event)?,
+            Until::Statement => only_statement(part, event),
+            Until::Commit | Until::Ended => transaction(part, event)?,
         };
         if open.until == Until::Ended {
             let Open { start, id, committed_at, .. } = open;
@@ -149,66 +139,79 @@ impl Grammar {
         Ok(if begun { Step::Begun { committed_at: None } } else { Step::Nothing })
     }
 
-    fn begin(&mut self, event: &Event<'_>) -> Result<Step, Damage> {
+    fn begin(&mut self, event: &Event<'_>, kind: GtidEvent) -> Result<Step, Damage> {
         if self.open.is_some() {
             return Err(Damage::Order("a transaction begins before the one before it has ended"));
         }
         let header_time = event.header.time();
-        let (id, committed_at, until) = if event.kind == Kind::MariaDbGtid {
-            let (id, standalone) = gtids::mariadb(&event.header, event.body)?;
-            (id, header_time, if standalone { Until::Statement } else { Until::Commit })
-        } else if event.kind == Kind::TaggedGtid {
-            let (id, time) = tagged::read(event.body)?;
-            (id, gtids::commit_time(time)?, Until::FirstStatement)
-        } else {
-            let (id, time) = gtids::mysql(event.body)?;
-            let id = if event.kind == Kind::AnonymousGtid { Id::Anonymous } else { id };
-            (id, time.unwrap_or(header_time), Until::FirstStatement)
+        let (id, committed_at, until) = match kind {
+            GtidEvent::MySql => {
+                let (id, time) = gtids::mysql(event.body)?;
+                (id, time.unwrap_or(header_time), Until::FirstStatement)
+            }
+            GtidEvent::Anonymous => {
+                let (_, time) = gtids::mysql(event.body)?;
+                (Id::Anonymous, time.unwrap_or(header_time), Until::FirstStatement)
+            }
+            GtidEvent::Tagged => {
+                let (id, time) = tagged::read(event.body)?;
+                (id, gtids::commit_time(time)?, Until::FirstStatement)
+            }
+            GtidEvent::MariaDb => {
+                let (id, standalone) = gtids::mariadb(&event.header, event.body)?;
+                (id, header_time, if standalone { Until::Statement } else { Until::Commit })
+            }
         };
-        let committed = Some(committed_at);
-        self.open = Some(Open { start: event.start, id, committed_at: committed, until });
-        Ok(Step::Begun { committed_at: committed })
+        let committed_at = Some(committed_at);
+        self.open = Some(Open { start: event.start, id, committed_at, until });
+        Ok(Step::Begun { committed_at })
     }
 }
 
 /// After MySQL's GTID event, or without any.
-fn first_statement(event: &Event<'_>) -> Result<Until, Damage> {
-    Ok(match event.kind {
-        Kind::Query => match Verb::read(event.body, event.body_bytes)? {
+fn first_statement(part: Part, event: &Event<'_>) -> Result<Until, Damage> {
+    Ok(match part {
+        Part::Query => match Verb::read(event.body, event.body_bytes)? {
             Verb::Begin => Until::Commit,
             Verb::End | Verb::Other => Until::Ended,
         },
-        Kind::Payload | Kind::Xid | Kind::XaPrepare | Kind::Incident => Until::Ended,
-        Kind::Statement | Kind::Rows => Until::Commit,
-        _ => Until::FirstStatement,
+        Part::Payload | Part::Xid | Part::XaPrepare | Part::Incident => Until::Ended,
+        Part::Statement | Part::Rows => Until::Commit,
+        Part::Prelude | Part::Inside => Until::FirstStatement,
     })
 }
 
 /// After MariaDB's GTID event with `FL_STANDALONE`.
-fn only_statement(event: &Event<'_>) -> Until {
+fn only_statement(part: Part, event: &Event<'_>) -> Until {
     /// `STMT_END_F`: no more rows of this statement follow.
     const LAST_ROWS: u8 = 1;
-    match event.kind {
-        Kind::Prelude | Kind::Inside => Until::Statement,
+    match part {
+        Part::Prelude | Part::Inside => Until::Statement,
         // Behind the number of the table.
-        Kind::Rows if event.body.get(6).is_some_and(|flags| flags & LAST_ROWS == 0) => {
+        Part::Rows if event.body.get(6).is_some_and(|flags| flags & LAST_ROWS == 0) => {
             Until::Statement
         }
-        _ => Until::Ended,
+        Part::Rows
+        | Part::Query
+        | Part::Statement
+        | Part::Payload
+        | Part::Xid
+        | Part::XaPrepare
+        | Part::Incident => Until::Ended,
     }
 }
 
 /// In a transaction.
-fn transaction(event: &Event<'_>) -> Result<Until, Damage> {
-    Ok(match event.kind {
-        Kind::Query => match Verb::read(event.body, event.body_bytes)? {
+fn transaction(part: Part, event: &Event<'_>) -> Result<Until, Damage> {
+    Ok(match part {
+        Part::Query => match Verb::read(event.body, event.body_bytes)? {
             Verb::End => Until::Ended,
             Verb::Begin | Verb::Other => Until::Commit,
         },
-        Kind::Xid | Kind::XaPrepare | Kind::Incident => Until::Ended,
-        Kind::Payload => {
+        Part::Xid | Part::XaPrepare | Part::Incident => Until::Ended,
+        Part::Payload => {
             return Err(Damage::Order("a compressed transaction stands inside of another one"));
         }
-        _ => Until::Commit,
+        Part::Statement | Part::Prelude | Part::Rows | Part::Inside => Until::Commit,
     })
 }

@@ -1,6 +1,6 @@
 //! MySQL's and MariaDB's binary logs: transactions, their ids and times, and where a replay stops.
 //!
-//! Everything here reads from a `std::io::Read` and keeps no more in memory than one small event.
+//! Everything here reads from a `std::io::Read` and keeps a fixed buffer in memory, and ids.
 //! What is verified: the checksum of every event (where the server writes them), its length, that
 //! it lies where it says, that every group has a beginning and an end, and that nothing follows the
 //! end of the file. The bodies of events with rows, and of compressed transactions, are covered by
@@ -15,7 +15,11 @@
 //! `sql/log_event.h` of MySQL 5.6 and of MariaDB 10 and 11.
 
 pub mod event;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod fault;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod groups;
 mod gtids;
 mod reader;

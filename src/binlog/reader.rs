@@ -122,19 +122,8 @@ impl<R: Read> Events<R> {
             Kind::PreviousGtids | Kind::GtidList => WHOLE_BYTES,
             Kind::FormatDescription
             | Kind::StartEncryption
-            | Kind::Gtid
-            | Kind::AnonymousGtid
-            | Kind::TaggedGtid
-            | Kind::MariaDbGtid
-            | Kind::Query
-            | Kind::Statement
-            | Kind::Prelude
-            | Kind::Rows
-            | Kind::Inside
-            | Kind::Payload
-            | Kind::Xid
-            | Kind::XaPrepare
-            | Kind::Incident
+            | Kind::Gtid(_)
+            | Kind::Part(_)
             | Kind::Rotate
             | Kind::Stop
             | Kind::PassOver
@@ -268,5 +257,86 @@ impl<R: Read> Buffered<R> {
     fn pass(&mut self, length: usize) {
         self.from += length;
         self.offset += length as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{fake::Log, summary::summarize};
+
+    /// A group whose statement and rows are larger than the buffer.
+    fn large() -> (Vec<u8>, usize) {
+        let mut log = Log::mysql();
+        log.gtid(1, 5);
+        log.query("BEGIN");
+        let rows = log.event(30, 0, &vec![7; 3 * BUFFER_BYTES + 11]);
+        log.query(&format!("insert into t values ('{}')", "x".repeat(2 * BUFFER_BYTES)));
+        log.xid();
+        log.gtid(2, 6);
+        log.query(&format!("create table t (id int) /* {} */", "x".repeat(BUFFER_BYTES)));
+        (log.bytes, usize::try_from(rows).unwrap())
+    }
+
+    #[test]
+    fn events_may_be_larger_than_the_buffer() {
+        let (bytes, rows) = large();
+        let summary = summarize(&bytes[..]).unwrap();
+        assert_eq!((summary.groups, summary.groups_end), (2, bytes.len() as u64));
+        for at in [rows + 30, rows + BUFFER_BYTES, rows + 3 * BUFFER_BYTES + 30] {
+            let mut broken = bytes.clone();
+            broken[at] ^= 1;
+            let fault = summarize(&broken[..]).unwrap_err();
+            assert!(matches!(fault.damage, Damage::Checksum), "{fault:?}");
+            assert_eq!(fault.offset, rows as u64);
+            let fault = summarize(&bytes[..at]).unwrap_err();
+            assert!(matches!(fault.damage, Damage::Truncated), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_says_of_its_size_is_not_believed() {
+        let mut log = Log::new("8.0.36", 41, false);
+        let start = log.event(35, 0, &[0; 8]);
+        let at = usize::try_from(start).unwrap();
+        // It says to have 4 GiB, and has 8 bytes.
+        log.bytes[at + 9..at + 17].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]);
+        let fault = summarize(&log.bytes[..]).unwrap_err();
+        assert!(matches!(fault.damage, Damage::Content(_)), "{fault:?}");
+        log.bytes[at + 4] = 30;
+        let fault = summarize(&log.bytes[..]).unwrap_err();
+        assert!(matches!(fault.damage, Damage::Truncated), "{fault:?}");
+        log.bytes[at + 9..at + 13].copy_from_slice(&[18, 0, 0, 0]);
+        let fault = summarize(&log.bytes[..]).unwrap_err();
+        assert!(matches!(fault.damage, Damage::Length(18)), "{fault:?}");
+    }
+
+    #[test]
+    fn places_wrap_at_4_gib_and_must_fit() {
+        let header = |ends_at| {
+            let mut bytes = [0; HEADER];
+            bytes[9] = 100;
+            bytes[13..17].copy_from_slice(&u32::to_le_bytes(ends_at));
+            Header::read(&bytes)
+        };
+        let start = (5 << 32) - 50;
+        assert_eq!(place(&header(50), start, CHECKSUM).unwrap(), start + 100);
+        assert_eq!(place(&header(0), start, CHECKSUM).unwrap(), start + 100);
+        assert!(matches!(
+            place(&header(51), start, CHECKSUM),
+            Err(Damage::Position { says: 51, .. })
+        ));
+    }
+
+    #[test]
+    fn an_error_of_the_source_is_told_from_damage() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::ConnectionReset.into())
+            }
+        }
+        let fault = summarize(Failing).unwrap_err();
+        assert!(matches!(fault.damage, Damage::Read(_)));
     }
 }

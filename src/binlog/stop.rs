@@ -88,3 +88,99 @@ pub fn find_stop(file: impl Read, from: u64, target: DateTime<Utc>) -> Result<Cu
         gtids: gathered.finish(summary.flavour, None),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{
+        fake::Log,
+        fixture::{self, ALL, Fixture},
+    };
+    use chrono::TimeDelta;
+
+    /// The rule, by the times and places that the server's own tool gives.
+    fn check(fixture: &Fixture, from: u64, target: DateTime<Utc>) {
+        let facts = fixture.facts();
+        let behind = facts.groups.iter().position(|group| group.start >= from);
+        let rest = behind.map_or(&[][..], |first| &facts.groups[first..]);
+        let later = rest.iter().position(|group| group.committed_at() > target);
+        let replayed = &rest[..later.unwrap_or(rest.len())];
+        let cut = find_stop(fixture.bytes, from, target).unwrap();
+        let stop = later.map(|later| rest[later].start);
+        assert_eq!(cut.stop, stop, "{} from {from} to {target}", fixture.name);
+        assert_eq!(cut.stopped_by, later.map(|later| rest[later].committed_at()));
+        assert_eq!(cut.groups, replayed.len() as u64);
+        assert_eq!(cut.last_commit, replayed.last().map(fixture::FactGroup::committed_at));
+        assert_eq!(cut.gtids, fixture::of(fixture.flavour(), replayed));
+        let end = stop.unwrap_or(replayed.last().map_or(from, |last| last.end));
+        assert_eq!(cut.end, end, "{} from {from} to {target}", fixture.name);
+    }
+
+    #[test]
+    fn the_first_later_group_stops() {
+        for fixture in ALL {
+            let groups = fixture.facts().groups;
+            let places = groups.iter().flat_map(|group| [group.start, group.end]);
+            for from in [4].into_iter().chain(places) {
+                for group in &groups {
+                    let time = group.committed_at();
+                    for shift in [-1, 0, 1] {
+                        check(fixture, from, time + TimeDelta::microseconds(shift));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn times_that_go_back_stop_once() {
+        let mut log = Log::mysql();
+        let starts: Vec<u64> = [(1, 30), (2, 50), (3, 40), (4, 60)]
+            .map(|(number, time)| {
+                let start = log.gtid(number, time);
+                log.query("create table t (id int)");
+                start
+            })
+            .into();
+        let at = |time| DateTime::from_timestamp_micros(time).unwrap();
+        let cut = find_stop(&log.bytes[..], 4, at(45)).unwrap();
+        assert_eq!((cut.stop, cut.groups, cut.last_commit), (Some(starts[1]), 1, Some(at(30))));
+        let cut = find_stop(&log.bytes[..], 4, at(50)).unwrap();
+        assert_eq!((cut.stop, cut.groups, cut.last_commit), (Some(starts[3]), 3, Some(at(40))));
+        // What lies before the beginning stops nothing.
+        let cut = find_stop(&log.bytes[..], starts[2], at(45)).unwrap();
+        assert_eq!((cut.stop, cut.groups), (Some(starts[3]), 1));
+        assert_eq!(cut.gtids.to_string(), "abababab-abab-abab-abab-abababababab:3");
+    }
+
+    #[test]
+    fn groups_without_a_gtid_event_stop_too() {
+        let mut log = Log::new("5.6.51", 35, true);
+        let first = log.query("create table t (id int)");
+        let begin = log.query("BEGIN");
+        log.seconds += 10;
+        log.xid();
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let stop = |seconds| find_stop(&log.bytes[..], 4, at(seconds)).unwrap().stop;
+        assert_eq!((stop(999), stop(1_000), stop(1_009)), (Some(first), Some(begin), Some(begin)));
+        assert_eq!(stop(1_010), None);
+    }
+
+    #[test]
+    fn a_beginning_that_is_none_is_refused() {
+        let mut log = Log::mysql();
+        let first = log.gtid(1, 30);
+        log.query("create table t (id int)");
+        let target = DateTime::from_timestamp(5, 0).unwrap();
+        let fault = |from| find_stop(&log.bytes[..], from, target).unwrap_err();
+        assert!(matches!(fault(first + 1).damage, Damage::NotABoundary));
+        let end = log.bytes.len() as u64;
+        assert!(matches!(fault(end + 1).damage, Damage::Beyond));
+        assert_eq!(find_stop(&log.bytes[..], end, target).unwrap().end, end);
+        // A file that breaks off before any stop is no answer; after one it is.
+        let cut = &log.bytes[..log.bytes.len() - 3];
+        let fault = find_stop(cut, 4, target).unwrap_err();
+        assert!(fault.damage.only_the_end_is_missing());
+        assert_eq!(find_stop(cut, 4, DateTime::UNIX_EPOCH).unwrap().stop, Some(first));
+    }
+}

@@ -12,6 +12,8 @@ use crate::binlog::{
     gtids::{self, Id},
 };
 
+/// Version of the format, in every release until 9.7.
+const VERSION: u64 = 1;
 const UUID: u64 = 1;
 const NUMBER: u64 = 2;
 const TAG: u64 = 3;
@@ -25,7 +27,7 @@ pub(super) fn read(body: &[u8]) -> Result<(Id, u64), Damage> {
     let mut bytes = Bytes(body);
     let version = bytes.unsigned();
     let (_, last) = (bytes.unsigned(), bytes.unsigned());
-    if version != Some(0) || last.is_none_or(|last| last > LAST) {
+    if version != Some(VERSION) || last.is_none_or(|last| last > LAST) {
         return Err(match last {
             Some(last) => Damage::Unsupported(format!(
                 "it has tagged transaction ids of a newer format ({version:?}, {last})"
@@ -79,13 +81,14 @@ impl<'a> Bytes<'a> {
     /// first one, and the number behind them, lowest bits first.
     pub(super) fn unsigned(&mut self) -> Option<u64> {
         let first = self.take(1)?[0];
-        let more = first.trailing_ones() as usize;
+        let more_bytes = first.trailing_ones();
+        let more = more_bytes as usize;
         let mut wide = [0; 8];
         wide[..more].copy_from_slice(self.take(more)?);
         let wide = u64::from_le_bytes(wide);
-        let low = u64::from(first).checked_shr(more as u32 + 1).unwrap_or(0);
+        let low = u64::from(first).checked_shr(more_bytes + 1).unwrap_or(0);
         // With 8 more bytes the first one holds nothing of the number.
-        let low_bits = 7_u32.saturating_sub(more as u32);
+        let low_bits = 7_u32.saturating_sub(more_bytes);
         let high = wide.checked_shl(low_bits)?;
         (high >> low_bits == wide).then_some(high | low)
     }
@@ -95,5 +98,55 @@ impl<'a> Bytes<'a> {
         let number = self.unsigned()?;
         let size = i64::try_from(number >> 1).ok()?;
         Some(if number & 1 == 0 { size } else { !size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// As `write_varlen_bytes_unsigned` does it.
+    fn encode(number: u64) -> Vec<u8> {
+        let bits = 64 - number.leading_zeros();
+        let length = ((bits * 575) >> 12) + 1;
+        let mut wide = u128::from(number) << length.min(8) | ((1 << (length - 1)) - 1);
+        if length == 9 {
+            wide = u128::from(number) << 8 | 0xFF;
+        }
+        wide.to_le_bytes()[..length as usize].to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_of_any_length_are_read(shift in 0_u32..64, number: u64) {
+            let number = number >> shift;
+            let bytes = encode(number);
+            let mut left = Bytes(&bytes);
+            prop_assert_eq!(left.unsigned(), Some(number));
+            prop_assert!(left.0.is_empty());
+            prop_assert_eq!(Bytes(&bytes[..bytes.len() - 1]).unsigned(), None);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&bytes);
+        }
+    }
+
+    #[test]
+    fn numbers_have_the_lengths_that_the_documentation_shows() {
+        assert_eq!(encode(65_535), [0b1111_1011, 0xFF, 0b111]);
+        let signed = |bytes: &[u8]| Bytes(bytes).signed();
+        assert_eq!(signed(&[0b1111_0011, 0xFF, 0b1111]), Some(65_535));
+        assert_eq!(signed(&[0b1111_1011, 0xFF, 0b1111]), Some(-65_536));
+    }
+
+    #[test]
+    fn what_is_newer_is_refused() {
+        let message = |version: u8, last: u8| read(&[version << 1, 20, last << 1, 0, 0]);
+        assert!(matches!(message(2, 0), Err(Damage::Unsupported(_))));
+        assert!(matches!(message(1, 12), Err(Damage::Unsupported(_))));
+        assert!(matches!(message(1, 11), Err(Damage::Content(_))));
     }
 }
