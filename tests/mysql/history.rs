@@ -176,7 +176,7 @@ fn domains(source: &Source, id: usize) {
             "SET SESSION gtid_domain_id = 7; INSERT INTO shop.orders VALUES ({id} + 1, 'd7', NULL)"
         )),
         Product::MySql => source.sql(&format!(
-            "SET GTID_NEXT = 'AUTOMATIC'; \
+            "SET GTID_NEXT = 'AUTOMATIC:nightly'; \
              INSERT INTO shop.orders VALUES ({id} + 1, 'tagged', NULL)"
         )),
     };
