@@ -64,6 +64,33 @@ impl History {
 
 pub(crate) const ROUNDS: usize = 12;
 
+impl History {
+    /// After the base backup nothing but many small transactions, so that a replay takes a while.
+    pub(crate) fn busy(product: Product, place: &Place, transactions: usize) -> Self {
+        let dir = place.dir("source");
+        let quick = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0"];
+        let mut source = Source::start(product, &dir, &quick);
+        before_the_backup(&source);
+        let base = place.path().join("base.image");
+        source.backup(&base);
+        let mut marks = vec![mark(&source)];
+        for part in 0..4 {
+            let insert = |n: usize| {
+                let id = 1000 + part * transactions / 4 + n;
+                format!("INSERT INTO shop.orders VALUES ({id}, repeat('{n} ', 20), NULL);\n")
+            };
+            source.script(&(0..transactions / 4).map(insert).collect::<String>());
+            source.rotate();
+            marks.push(mark(&source));
+        }
+        let version = source.version();
+        // In order, so that everything is in the log.
+        source.stop();
+        let logs = copy_logs(&source.binlogs(), &place.dir("logs"));
+        Self { product, version, base, base_end: marks[0].at.clone(), logs, marks }
+    }
+}
+
 fn copy_logs(logs: &[PathBuf], into: &Path) -> Vec<PathBuf> {
     let copy = |log: &PathBuf| {
         let copy = into.join(log.file_name().unwrap());
@@ -149,7 +176,7 @@ fn domains(source: &Source, id: usize) {
             "SET SESSION gtid_domain_id = 7; INSERT INTO shop.orders VALUES ({id} + 1, 'd7', NULL)"
         )),
         Product::MySql => source.sql(&format!(
-            "SET GTID_NEXT = 'AUTOMATIC'; \
+            "SET GTID_NEXT = 'AUTOMATIC:nightly'; \
              INSERT INTO shop.orders VALUES ({id} + 1, 'tagged', NULL)"
         )),
     };

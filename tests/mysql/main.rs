@@ -12,4 +12,5 @@ mod mysql_server;
 mod exact;
 mod faults;
 mod history;
+mod speed;
 mod world;

@@ -29,6 +29,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +46,9 @@ pub(crate) fn unprivileged(product: Product, test: &str) -> bool {
     let out = out.env("HOME", "/").output().unwrap();
     let text = support::both(&out);
     assert!(out.status.success() && text.contains("1 passed"), "unprivileged:\n{text}");
-    print!("{}", String::from_utf8_lossy(&out.stdout));
+    for line in text.lines().filter(|line| line.starts_with("figure: ")) {
+        println!("{line}");
+    }
     false
 }
 
@@ -61,8 +64,19 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(product: Product, settings: &[&str]) -> Self {
         let place = Place::new();
-        let store = place.dir("store");
         let history = History::make(product, &place, settings);
+        Self::of(place, history)
+    }
+
+    /// With a replay that takes a while.
+    pub(crate) fn busy(product: Product, transactions: usize) -> Self {
+        let place = Place::new();
+        let history = History::busy(product, &place, transactions);
+        Self::of(place, history)
+    }
+
+    fn of(place: Place, history: History) -> Self {
+        let store = place.dir("store");
         // Two objects, and cut where no piece ends.
         let packed = zstd::encode_all(fs::File::open(&history.base).unwrap(), 3).unwrap();
         let (one, two) = packed.split_at(packed.len() / 3 + 1);
@@ -214,6 +228,16 @@ impl World {
             let cwd = fs::read_link(entry.path().join("cwd")).ok()?;
             (cwd == data).then(|| entry.file_name().to_str()?.parse().ok())?
         })
+    }
+
+    /// Waits until a running replay is in the middle of its work.
+    pub(crate) fn replaying(&self, order: &MySqlOrder) {
+        let log = order.site.dir.join("log");
+        support::wait_for("the replay", Duration::from_secs(30), || {
+            let logs = fs::read_dir(&log).ok()?.flatten();
+            let bytes: u64 = logs.filter_map(|log| Some(log.metadata().ok()?.len())).sum();
+            (bytes > 200_000).then_some(())
+        });
     }
 
     /// Nothing of a refused fork is open or runs.

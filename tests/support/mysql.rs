@@ -135,7 +135,7 @@ impl Source {
             .unwrap();
         let source = Self { product, dir: dir.to_owned(), child };
         wait_for("the source", Duration::from_secs(60), || {
-            let asked = source.client_command().arg("-eSELECT 1").output().unwrap();
+            let asked = source.client_command().args(["-e", "SELECT 1"]).output().unwrap();
             asked.status.success().then_some(())
         });
         source
@@ -225,6 +225,18 @@ impl Source {
                 run(command("tar").arg("-cf").arg(file).arg("-C").arg(&scratch).arg("."));
             }
         }
+    }
+
+    /// Replays binary logs as a person would: the reader of the log, a pipe, the client.
+    pub(crate) fn replay(&self, from: u64, logs: &[PathBuf]) {
+        let mut reader = command(self.product.log_reader())
+            .args(["--no-defaults".to_owned(), format!("--start-position={from}")])
+            .args(logs)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        run(self.client_command().arg("--binary-mode").stdin(reader.stdout.take().unwrap()));
+        assert!(reader.wait().unwrap().success());
     }
 
     /// Ends the server as a power cut would.

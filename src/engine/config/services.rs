@@ -44,27 +44,22 @@ impl Checker<'_> {
             services.push(checked);
         }
         self.places(&services, written);
-        self.sites(&services, written, regions);
+        self.sites(&services, regions);
         services
     }
 
-    /// PGHoard's and MyHoard's objects are nothing without their user metadata, which directories keep only when
-    /// they are told to.
-    fn sites(
-        &mut self,
-        services: &[ServiceSettings],
-        written: &[ServiceTable],
-        regions: &[RegionTable],
-    ) {
+    /// PGHoard's and MyHoard's objects are nothing without their user metadata, which directories keep
+    /// only when they are told to.
+    fn sites(&mut self, services: &[ServiceSettings], regions: &[RegionTable]) {
         let is_site = |service: &&ServiceSettings| {
             service.backup.as_ref().is_some_and(|backup| match backup.primary.format {
                 BackupFormat::PgHoard | BackupFormat::MyHoard { .. } => true,
                 BackupFormat::PgBackRest { .. } | BackupFormat::Stream => false,
             })
         };
-        let site = services.iter().find(is_site);
-        for (region, site) in regions.iter().filter_map(|region| Some((region, site?))) {
-            let provider = Cloud::from_name(site.cloud.clone()).provider;
+        let Some(site) = services.iter().find(is_site) else { return };
+        let provider = Cloud::from_name(site.cloud.clone()).provider;
+        for region in regions {
             let options = region.store_options.as_ref().map(Spanned::get_ref);
             let other = CloudName::parse(region.cloud.get_ref())
                 .is_ok_and(|name| Cloud::from_name(name).provider != provider);
@@ -78,19 +73,6 @@ impl Checker<'_> {
                 );
                 self.mistake(region.store.span().start, what);
             }
-        }
-        for service in services.iter().filter(|s| s.copy_retention.is_some()) {
-            let place = service.backup.as_ref().map(|backup| &backup.primary.format);
-            if let Some(BackupFormat::PgBackRest { .. } | BackupFormat::PgHoard) | None = place {
-                continue;
-            }
-            let table = written.iter().find(|table| {
-                table.name.get_ref() == service.id.service.as_str()
-                    && table.project.get_ref() == service.id.project.as_str()
-            });
-            let what = "copy_retention is there for PostgreSQL only: a copy of MySQL's backups keeps \
-                        everything; remove it";
-            self.mistake(table.map_or(0, |table| table.name.span().start), what.to_owned());
         }
     }
 

@@ -63,10 +63,10 @@ impl Replicator {
             BackupFormat::PgHoard => {
                 prune::pghoard::plan(source, look, catalog, &expired, &retention, now)
             }
-            // MySQL's have no retention here.
-            BackupFormat::PgBackRest { .. }
-            | BackupFormat::MyHoard { .. }
-            | BackupFormat::Stream => {
+            BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+                prune::mysql::plan(&format, [source, look], catalog, &expired, &retention, now)
+            }
+            BackupFormat::PgBackRest { .. } => {
                 prune::plan(&format, look, catalog, &expired, &retention, now)
             }
         };

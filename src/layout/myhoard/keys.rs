@@ -99,6 +99,22 @@ fn number_of(digits: &str) -> Option<u32> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
+/// The stream that an object belongs to.
+#[must_use]
+pub fn stream_of(key: &str) -> Option<String> {
+    match role(key) {
+        Role::Part { stream, .. }
+        | Role::Base { stream }
+        | Role::Completed { stream }
+        | Role::Closed { stream }
+        | Role::Preserved { stream }
+        | Role::Broken { stream }
+        | Role::Promotion { stream }
+        | Role::Binlog { stream, .. } => Some(stream),
+        Role::Other => None,
+    }
+}
+
 /// Key of a stream's object.
 #[must_use]
 pub fn in_stream(stream: &str, name: &str) -> String {

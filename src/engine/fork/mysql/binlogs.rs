@@ -155,23 +155,16 @@ fn write(
 
 fn fault(object: &BinlogObject, error: SealedError) -> ForkError {
     let key = object.key.clone();
-    match error {
-        SealedError::NoKey(_) | SealedError::WrongKey(_) => {
-            MySqlError::Key { key, source: Box::new(error) }.into()
-        }
-        damaged => {
-            MySqlError::Binlog { name: object.name.clone(), key, what: chain(&damaged) }.into()
-        }
+    if matches!(error, SealedError::NoKey(_) | SealedError::WrongKey(_)) {
+        return MySqlError::Key { key, source: Box::new(error) }.into();
     }
+    MySqlError::Binlog { name: object.name.clone(), key, what: chain(&error) }.into()
 }
 
 /// Reads a binary log to its end, and says what is wrong with it. Of the last one of a plan, only
 /// what lies before the stop is needed.
 fn prove(file: impl Read, needed_to: Option<u64>) -> Result<(), String> {
-    let fault = match summarize(file) {
-        Ok(_) => return Ok(()),
-        Err(fault) => fault,
-    };
+    let Err(fault) = summarize(file) else { return Ok(()) };
     let sound = fault.so_far.as_ref().map_or(0, |summary| summary.groups_end);
     let only_the_end = fault.damage.only_the_end_is_missing();
     if only_the_end && needed_to.is_some_and(|needed| needed <= sound) {

@@ -245,7 +245,7 @@ fn is_guarded(name: &str) -> bool {
         .fold(name.as_str(), |name, prefix| name.strip_prefix(prefix).unwrap_or(name));
     // A server takes any beginning of a name that is unique.
     let begins = |known: &&str| known.starts_with(bare) && bare.len() >= 4;
-    GUARDED.contains(&name.as_str()) || GUARDED.iter().any(|known| begins(&known))
+    GUARDED.contains(&name.as_str()) || GUARDED.iter().any(begins)
 }
 
 fn plain_name(name: &str) -> String {

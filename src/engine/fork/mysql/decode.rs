@@ -119,6 +119,9 @@ impl<R: BufRead> Read for Lz4<R> {
             if count > 0 || buffer.is_empty() {
                 return Ok(count);
             }
+            if self.frames.get_ref().guard.len() < GUARD.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             self.within_frame = false;
         }
     }

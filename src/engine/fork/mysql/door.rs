@@ -28,10 +28,12 @@ pub(super) struct Door<'a> {
 }
 
 impl Door<'_> {
-    /// Whether the server takes our account.
-    pub(super) async fn answers(&self) -> bool {
-        let asked = self.send("asking whether it answers", "SELECT 1;\n", &[], PING_LIMIT).await;
-        asked.is_ok_and(|answer| answer.trim() == "1")
+    /// Asks whether the server takes our account.
+    ///
+    /// # Errors
+    /// [`MySqlError::Sql`] when it does not.
+    pub(super) async fn ping(&self, doing: &'static str) -> Result<(), ForkError> {
+        self.send(doing, "DO 1;\n", &[], PING_LIMIT).await.map(drop)
     }
 
     /// Sends statements and gives the answers, a line for each row and tabs between columns.

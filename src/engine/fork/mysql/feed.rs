@@ -71,9 +71,9 @@ impl Source<'_> {
                 () = self.cancel.cancelled() => return Err(ForkError::Cancelled(self.doing)),
                 object = self.store.get(&parsed) => object,
             };
-            let mut object = object.map_err(|error| match error {
-                StoreError::NotFound(_) => changed("is missing".to_owned()),
-                error => fault(error),
+            let mut object = object.map_err(|error| {
+                let missing = matches!(error, StoreError::NotFound(_));
+                if missing { changed("is missing".to_owned()) } else { fault(error) }
             })?;
             if object.meta.size_bytes != *size_bytes {
                 let found = object.meta.size_bytes;

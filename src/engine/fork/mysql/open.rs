@@ -25,7 +25,7 @@ pub(super) async fn open(job: &Job<'_>) -> Result<(), ForkError> {
     verify::compare(job).await?;
     let identity = Identity::get(&paths)?;
     Door { job }.hand_over(&identity.user).await?;
-    job.stop(DOING).await?;
+    job.stop_in_order(DOING).await?;
     Identity::lock(&paths)?;
     check_port(site)?;
     let started = job.start(Stage::Open, DOING).await;

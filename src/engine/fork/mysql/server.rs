@@ -25,6 +25,8 @@ use std::{
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long a server may take to start: after a crash it recovers first.
 const START_LIMIT: Duration = Duration::from_secs(1800);
+/// How often a server that says it is ready may refuse us.
+const REFUSALS_MAX: u32 = 20;
 /// How long a server may take to write everything down when it is stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(1800);
 /// How much of the log's end is looked at, in bytes.
@@ -50,9 +52,49 @@ impl Job<'_> {
         if stage != Stage::Open {
             identity.unlock(&self.paths())?;
         }
-        let mut born = self.bear(doing)?;
+        let born = self.bear(doing)?;
+        self.wait_for(born, stage, doing).await
+    }
+
+    /// Starts the server with the configuration that it has, its administrator's by now.
+    ///
+    /// # Errors
+    /// Those of [`Job::start`].
+    pub(super) async fn start_again(&self, doing: &'static str) -> Result<(), ForkError> {
+        if self.server().is_some() {
+            return Ok(());
+        }
+        let born = self.bear(doing)?;
+        self.wait_for(born, Stage::Open, doing).await
+    }
+
+    /// Waits until the server answers.
+    async fn wait_for(
+        &self,
+        mut born: Born,
+        stage: Stage,
+        doing: &'static str,
+    ) -> Result<(), ForkError> {
         let deadline = self.clock.monotonic() + START_LIMIT;
-        while !self.answers(stage).await {
+        let mut refusals = 0;
+        loop {
+            // Both products write it when they take connections.
+            let ready = self.log().contains("ready for connections");
+            match stage {
+                // An open one is not asked a question: accounts are its administrator's.
+                Stage::Open if ready => return Ok(()),
+                Stage::Replay | Stage::Private if ready => {
+                    match (Door { job: self }).ping(doing).await {
+                        Ok(()) => return Ok(()),
+                        // It may have died since, and waiting does not help one that refuses us.
+                        Err(error) if refusals > REFUSALS_MAX && !born.is_dead() => {
+                            return Err(error);
+                        }
+                        Err(_) => refusals += 1,
+                    }
+                }
+                Stage::Open | Stage::Replay | Stage::Private => {}
+            }
             if born.is_dead() {
                 return Err(self.died(doing));
             }
@@ -64,29 +106,6 @@ impl Job<'_> {
                 () = self.clock.sleep(INTERVAL) => {}
             }
         }
-        Ok(())
-    }
-
-    /// Starts the server with the configuration that it has, its administrator's by now.
-    ///
-    /// # Errors
-    /// Those of [`Job::start`].
-    pub(super) async fn start_again(&self, doing: &'static str) -> Result<(), ForkError> {
-        if self.server().is_some() {
-            return Ok(());
-        }
-        let mut born = self.bear(doing)?;
-        let deadline = self.clock.monotonic() + START_LIMIT;
-        while !self.answers(Stage::Open).await {
-            if born.is_dead() {
-                return Err(self.died(doing));
-            }
-            if self.clock.monotonic() > deadline {
-                return Err(ForkError::NoProgress { doing, minutes: START_LIMIT.as_secs() / 60 });
-            }
-            self.clock.sleep(INTERVAL).await;
-        }
-        Ok(())
     }
 
     fn configure(&self, stage: Stage, server_id: u32) -> Result<(), ForkError> {
@@ -126,19 +145,19 @@ impl Job<'_> {
             .map_err(|source| ForkError::Program { program: program.path, source })
     }
 
-    /// Whether the server takes connections. An open one is not asked a question: accounts are its
-    /// administrator's.
-    async fn answers(&self, stage: Stage) -> bool {
-        match stage {
-            Stage::Replay | Stage::Private => {
-                self.paths().socket().exists() && Door { job: self }.answers().await
-            }
-            // Both products write it when they take connections.
-            Stage::Open => self.log().contains("ready for connections"),
+    /// Stops the server, which must have written everything down.
+    ///
+    /// # Errors
+    /// [`MySqlError::Server`] when it died on the way.
+    pub(super) async fn stop_in_order(&self, doing: &'static str) -> Result<(), ForkError> {
+        self.stop(doing).await?;
+        if self.log().lines().rev().take(20).any(|line| line.contains("Shutdown complete")) {
+            return Ok(());
         }
+        Err(self.died(doing))
     }
 
-    /// Stops the server with everything written down. Fine when there is none.
+    /// Asks the server to stop and waits until it is gone. Fine when there is none.
     pub(super) async fn stop(&self, doing: &'static str) -> Result<(), ForkError> {
         let Some(pid) = self.server() else { return Ok(()) };
         process::ask_to_end(pid, Ask::Politely);
@@ -149,11 +168,7 @@ impl Job<'_> {
             }
             self.clock.sleep(INTERVAL).await;
         }
-        // One that died on the way has not written everything down.
-        if self.log().lines().rev().take(20).any(|line| line.contains("Shutdown complete")) {
-            return Ok(());
-        }
-        Err(self.died(doing))
+        Ok(())
     }
 
     /// Why the server died, from its log.

@@ -47,19 +47,19 @@ pub(super) fn unpack(archive: impl Read, target: &Path) -> Result<(), TarError> 
         let refused = |why| TarError::Refused { path: name.clone(), why };
         let path = target
             .join(relative(&name).ok_or_else(|| refused("which leads out of the data directory"))?);
-        match kind {
-            EntryType::Directory => tree.dir(&path).map_err(TarError::Write)?,
-            EntryType::Regular | EntryType::Continuous => {
-                let size = entry.size();
-                match tree.file(&path, &mut entry, Hashed::No) {
-                    Ok(written) if written.bytes == size => {}
-                    Ok(_) => return Err(refused("which ends early")),
-                    Err(CopyError::Read(error)) => return Err(TarError::Read(error)),
-                    Err(CopyError::Write(error)) => return Err(TarError::Write(error)),
-                    Err(CopyError::Twice) => return Err(refused("which it has twice")),
-                }
+        if kind == EntryType::Directory {
+            tree.dir(&path).map_err(TarError::Write)?;
+        } else if kind == EntryType::Regular || kind == EntryType::Continuous {
+            let size = entry.size();
+            match tree.file(&path, &mut entry, Hashed::No) {
+                Ok(written) if written.bytes == size => {}
+                Ok(_) => return Err(refused("which ends early")),
+                Err(CopyError::Read(error)) => return Err(TarError::Read(error)),
+                Err(CopyError::Write(error)) => return Err(TarError::Write(error)),
+                Err(CopyError::Twice) => return Err(refused("which it has twice")),
             }
-            _ => return Err(refused("which is no file and no directory")),
+        } else {
+            return Err(refused("which is no file and no directory"));
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ const DOING: &str = "comparing the replay with the plan";
 pub(super) async fn verify(job: &Job<'_>) -> Result<(), ForkError> {
     compare(job).await?;
     // The replay was not durable: only what was written down by an orderly end may be relied on.
-    job.stop(DOING).await?;
+    job.stop_in_order(DOING).await?;
     if let Some(expected) = job.order.plan.transactions {
         let found = binlogs::groups(&job.paths().own_logs())?;
         if found != expected {

@@ -5,8 +5,10 @@
 //! never because something is missing in the primary: what counts is the catalogue that the copy itself
 //! has published. The marker goes first, then files that no kept backup refers to, the log last.
 //!
-//! A site of PGHoard has no catalogue besides its markers: [`pghoard`] says what is different there.
+//! A site of PGHoard has no catalogue besides its markers, nor have backups of MySQL and MariaDB: [`pghoard`]
+//! and [`mysql`] say what is different there.
 
+pub mod mysql;
 pub mod pghoard;
 
 use crate::{
@@ -71,8 +73,12 @@ impl PrunePlan {
 /// by the primary's, whose files may be on their way. Of a site of PGHoard, see [`pghoard::gone`].
 #[must_use]
 pub fn unlisted(format: &BackupFormat, source: &Look, target: &Look) -> BTreeSet<String> {
-    if *format == BackupFormat::PgHoard {
-        return pghoard::gone(source, target);
+    match format {
+        BackupFormat::PgBackRest { .. } => {}
+        BackupFormat::PgHoard => return pghoard::gone(source, target),
+        BackupFormat::MyHoard { .. } | BackupFormat::Stream => {
+            return mysql::gone(format, source, target);
+        }
     }
     let labels = target.repository.others().filter_map(|(key, _)| match format.role(key) {
         Role::Data { label } | Role::Marker { label } => Some(label),
