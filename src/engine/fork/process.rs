@@ -279,8 +279,8 @@ async fn end_of(pipe: Option<impl AsyncRead + Unpin>) -> String {
 /// a reboot it may be anybody's.
 pub(super) fn is_server(pid: i32, data: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    comm(&process).as_deref() == Some("postgres")
-        && fs::read_link(process.join("cwd")).is_ok_and(|cwd| same_dir(&cwd, data))
+    let cwd = fs::read_link(process.join("cwd")).ok().zip(fs::canonicalize(data).ok());
+    comm(&process).as_deref() == Some("postgres") && cwd.is_some_and(|(cwd, data)| cwd == data)
 }
 
 /// The server of MySQL or MariaDB that works in `data`, its data directory.
@@ -360,11 +360,9 @@ fn is_one_of(process: &Path, names: &[&str]) -> bool {
     match comm(process) {
         Some(name) if name.starts_with("ld-linux") => {
             let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            let mut words = line.split(|byte| *byte == 0).take(LOADER_WORDS_MAX);
-            words.any(|word| {
-                let name = word.rsplit(|byte| *byte == b'/').next();
-                name.is_some_and(|name| names.iter().any(|known| known.as_bytes() == name))
-            })
+            let words = line.split(|byte| *byte == 0).take(LOADER_WORDS_MAX);
+            let mut called = words.filter_map(|word| word.rsplit(|byte| *byte == b'/').next());
+            called.any(|name| names.iter().any(|known| known.as_bytes() == name))
         }
         Some(name) => names.contains(&name.as_str()),
         None => false,
@@ -398,10 +396,6 @@ pub(super) async fn end_all_in(dir: &Path, clock: &dyn Clock) -> Result<(), Fork
 
 fn comm(process: &Path) -> Option<String> {
     Some(fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned())
-}
-
-fn same_dir(one: &Path, other: &Path) -> bool {
-    fs::canonicalize(other).is_ok_and(|other| one == other)
 }
 
 #[cfg(test)]
