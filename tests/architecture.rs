@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine/catalog/learned.rs", &["engine::catalog", "layout", "wal", "domain"]),
     ("engine/catalog/runs.rs", &["engine::catalog", "layout", "wal", "domain", "store::key"]),
     (
-        "engine/replicate/plan",
+        "engine/replicate/plan.rs",
         &["engine::catalog", "engine::replicate", "layout", "domain", "store::key"],
     ),
     (

@@ -20,7 +20,7 @@ mod fetch_plan;
 mod open;
 mod patience;
 mod postgres_log;
-pub(in crate::engine) mod process;
+pub(crate) mod process;
 mod programs;
 mod replay;
 mod restore;

@@ -43,18 +43,18 @@ const MYSQL_SERVERS: &[&str] = &["mariadbd", "mysqld"];
 
 /// A program and how to call it.
 #[derive(Debug)]
-pub(in crate::engine) struct Program {
+pub(crate) struct Program {
     /// The program: a path, or a name that is sought in the search path.
-    pub(in crate::engine) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its arguments.
-    pub(in crate::engine) args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
     /// Its working directory, by which [`working_in`] finds it again.
-    pub(in crate::engine) dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// How a program ended.
 #[derive(Debug)]
-pub(in crate::engine) enum Ended<T> {
+pub(crate) enum Ended<T> {
     /// By itself.
     Exited(Output),
     /// It was interrupted, for this reason.
@@ -63,13 +63,13 @@ pub(in crate::engine) enum Ended<T> {
 
 /// What an ended program left.
 #[derive(Debug)]
-pub(in crate::engine) struct Output {
+pub(crate) struct Output {
     /// Whether it succeeded.
-    pub(in crate::engine) success: bool,
+    pub(crate) success: bool,
     /// The end of its standard output.
-    pub(in crate::engine) stdout: String,
+    pub(crate) stdout: String,
     /// The end of its standard error.
-    pub(in crate::engine) stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
@@ -164,7 +164,7 @@ pub(super) fn find(name: &str, first: Option<&Path>) -> Option<PathBuf> {
 ///
 /// # Errors
 /// What the system says when the program cannot be started.
-pub(in crate::engine) async fn run<T>(
+pub(crate) async fn run<T>(
     program: &Program,
     clock: &dyn Clock,
     interrupt: impl Future<Output = T>,
@@ -279,8 +279,8 @@ async fn end_of(pipe: Option<impl AsyncRead + Unpin>) -> String {
 /// a reboot it may be anybody's.
 pub(super) fn is_server(pid: i32, data: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    comm(&process).as_deref() == Some("postgres")
-        && fs::read_link(process.join("cwd")).is_ok_and(|cwd| same_dir(&cwd, data))
+    let cwd = fs::read_link(process.join("cwd")).ok().zip(fs::canonicalize(data).ok());
+    comm(&process).as_deref() == Some("postgres") && cwd.is_some_and(|(cwd, data)| cwd == data)
 }
 
 /// The server of MySQL or MariaDB that works in `data`, its data directory.
@@ -360,11 +360,9 @@ fn is_one_of(process: &Path, names: &[&str]) -> bool {
     match comm(process) {
         Some(name) if name.starts_with("ld-linux") => {
             let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            let mut words = line.split(|byte| *byte == 0).take(LOADER_WORDS_MAX);
-            words.any(|word| {
-                let name = word.rsplit(|byte| *byte == b'/').next();
-                name.is_some_and(|name| names.iter().any(|known| known.as_bytes() == name))
-            })
+            let words = line.split(|byte| *byte == 0).take(LOADER_WORDS_MAX);
+            let mut called = words.filter_map(|word| word.rsplit(|byte| *byte == b'/').next());
+            called.any(|name| names.iter().any(|known| known.as_bytes() == name))
         }
         Some(name) => names.contains(&name.as_str()),
         None => false,
@@ -398,10 +396,6 @@ pub(super) async fn end_all_in(dir: &Path, clock: &dyn Clock) -> Result<(), Fork
 
 fn comm(process: &Path) -> Option<String> {
     Some(fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned())
-}
-
-fn same_dir(one: &Path, other: &Path) -> bool {
-    fs::canonicalize(other).is_ok_and(|other| one == other)
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@
 //! What the primary still has is never removed, since the next pass would copy it again.
 
 use crate::{
-    engine::{
-        catalog::{RegionCatalog, observe::Look},
-        replicate::prune::{Expired, PrunePlan, Retention},
-    },
+    engine::catalog::{RegionCatalog, observe::Look},
+    engine::replicate::prune::{Expired, PrunePlan, Retention},
     layout::{BackupFormat, Role, myhoard},
 };
 use chrono::{DateTime, Utc};

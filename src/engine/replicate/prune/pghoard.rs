@@ -5,10 +5,8 @@
 //! cannot be read may refer to any shared file and any part of the log, and keeps them all.
 
 use crate::{
-    engine::{
-        catalog::{RegionCatalog, observe::Look, segment::Place},
-        replicate::prune::{Expired, PrunePlan, Retention},
-    },
+    engine::catalog::{RegionCatalog, observe::Look, segment::Place},
+    engine::replicate::prune::{Expired, PrunePlan, Retention},
     layout::pghoard::{
         keys::{self, LOG, Role},
         needs::Listing,
