@@ -200,38 +200,35 @@ fn covers(module: &str, name: &str) -> bool {
 fn crate_paths(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
-        let body: String =
-            rest.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
-        let group = rest[body.len()..].strip_prefix('{').map(|g| {
-            let mut depth = 1;
-            g.chars()
-                .take_while(move |c| {
-                    depth += i32::from(*c == '{') - i32::from(*c == '}');
-                    depth > 0
-                })
-                .collect::<String>()
-        });
-        match group {
-            None => {
-                found.insert(body.trim_end_matches(':').to_owned());
-            }
-            Some(g) => {
-                let mut depth = 0;
-                for part in g.split(|c| {
-                    depth += i32::from(c == '{') - i32::from(c == '}');
-                    c == ',' && depth == 0
-                }) {
-                    let head: String = part
-                        .trim()
-                        .chars()
-                        .take_while(|c| c.is_alphanumeric() || "_:".contains(*c))
-                        .collect();
-                    if !head.is_empty() {
-                        found.insert(format!("{body}{}", head.trim_end_matches(':')));
-                    }
-                }
-            }
-        }
+        expand("", rest, &mut found);
     }
     found
+}
+
+/// Adds the path that `text` begins with, each of them where it goes on with a group.
+fn expand(before: &str, text: &str, found: &mut BTreeSet<String>) {
+    let head: String =
+        text.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
+    let path = format!("{before}{head}");
+    let Some(group) = text[head.len()..].strip_prefix('{') else {
+        if !head.is_empty() {
+            found.insert(path.trim_end_matches(':').to_owned());
+        }
+        return;
+    };
+    let mut depth = 1;
+    let group: String = group
+        .chars()
+        .take_while(|c| {
+            depth += i32::from(*c == '{') - i32::from(*c == '}');
+            depth > 0
+        })
+        .collect();
+    let mut depth = 0;
+    for part in group.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    }) {
+        expand(&path, part.trim(), found);
+    }
 }

@@ -61,19 +61,31 @@ impl Pump {
                 () = stop.cancelled() => return Pumped::Stopped,
                 next = body.try_next() => next,
             };
-            let item = match next {
+            match next {
                 Err(error) => return Pumped::Failed(error),
                 Ok(Some(piece)) => {
                     count(piece.len());
-                    Item::Piece(piece)
+                    if !self.give(piece).await {
+                        return Pumped::Whole;
+                    }
                 }
-                Ok(None) => Item::End,
-            };
-            let last = matches!(item, Item::End);
-            if self.sender.send(item).await.is_err() || last {
-                return Pumped::Whole;
+                Ok(None) => {
+                    self.end().await;
+                    return Pumped::Whole;
+                }
             }
         }
+    }
+
+    /// Sends the next piece; `false` when nobody reads any more.
+    pub async fn give(&self, piece: Bytes) -> bool {
+        self.sender.send(Item::Piece(piece)).await.is_ok()
+    }
+
+    /// Says that nothing more comes. Dropped without that, the other end sees an error.
+    pub async fn end(self) {
+        // Nobody may be reading any more.
+        let _ = self.sender.send(Item::End).await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
                 binlogs, conf,
                 decode::Decoded,
                 error::MySqlError,
-                feed::{Feed, Source},
+                feed::Source,
                 paths::Step,
                 programs::call,
                 runner::{Job, end_all},
@@ -26,6 +26,7 @@ use crate::{
         },
     },
     sealed::{SealedError, keys::Keys},
+    store::feed::Feed,
 };
 use futures_util::FutureExt;
 use std::{

@@ -2,8 +2,7 @@
 
 use crate::{
     domain::recovery::Codec,
-    layout::pghoard::metadata::{Coding, Compression},
-    sealed::{SealedError, keys::Keys, open::Opened},
+    sealed::{self, SealedError, binlog::Whole, keys::Keys, open::Opened},
 };
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -15,12 +14,14 @@ const GUARD: &[u8] = &[0xFF; 4];
 /// The plain contents of a stream.
 pub(super) struct Decoded<R: Read>(Kind<R>);
 
+type Stored<R> = Opened<Whole<R>>;
+
 enum Kind<R: Read> {
     /// Everything that `sealed` can open.
-    Sealed(Box<Opened<R>>),
-    Gz(Box<flate2::bufread::MultiGzDecoder<BufReader<Opened<R>>>>),
-    Bz2(Box<bzip2::bufread::MultiBzDecoder<BufReader<Opened<R>>>>),
-    Lz4(Box<Lz4<BufReader<Opened<R>>>>),
+    Sealed(Box<Stored<R>>),
+    Gz(Box<flate2::bufread::MultiGzDecoder<BufReader<Stored<R>>>>),
+    Bz2(Box<bzip2::bufread::MultiBzDecoder<BufReader<Stored<R>>>>),
+    Lz4(Box<Lz4<BufReader<Stored<R>>>>),
 }
 
 impl<R: Read> Decoded<R> {
@@ -34,14 +35,7 @@ impl<R: Read> Decoded<R> {
         key_id: Option<&str>,
         keys: &Keys,
     ) -> Result<Self, SealedError> {
-        let compression = match codec {
-            Codec::Zst => Compression::Zstd,
-            Codec::Snappy => Compression::Snappy,
-            Codec::Xz => Compression::Lzma,
-            Codec::None | Codec::Gz | Codec::Lz4 | Codec::Bz2 => Compression::None,
-        };
-        let coding = Coding { compression, key_id: key_id.map(str::to_owned), ..Coding::default() };
-        let opened = Opened::begin(object, &coding, keys)?;
+        let opened = sealed::binlog::open(object, codec, key_id, keys)?;
         let buffered = |opened| BufReader::with_capacity(PIECE, opened);
         Ok(Self(match codec {
             Codec::None | Codec::Zst | Codec::Snappy | Codec::Xz => Kind::Sealed(Box::new(opened)),

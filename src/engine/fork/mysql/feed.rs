@@ -2,19 +2,15 @@
 
 use crate::{
     engine::fork::{error::ForkError, mysql::error::MySqlError},
-    store::{BlobStore, StoreError, key::Key},
+    store::{
+        BlobStore, StoreError,
+        feed::{Feed, Pump, pair},
+        key::Key,
+    },
 };
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use std::{
-    io::{self, Read},
-    sync::atomic::{AtomicU64, Ordering},
-};
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
-
-/// Pieces that may wait for the thread. A piece of the stores has about a megabyte.
-const PIECES_AHEAD: usize = 4;
 
 /// Where objects come from, and who counts them.
 #[derive(Clone, Copy, Debug)]
@@ -25,18 +21,6 @@ pub(super) struct Source<'a> {
     pub(super) done_bytes: &'a AtomicU64,
     /// What is going on, for errors.
     pub(super) doing: &'static str,
-}
-
-enum Item {
-    Piece(Bytes),
-    End,
-}
-
-/// The stream as a thread reads it. It ends without an error only where the last object ends.
-pub(super) struct Feed {
-    receiver: mpsc::Receiver<Item>,
-    piece: Bytes,
-    ended: bool,
 }
 
 impl Source<'_> {
@@ -50,19 +34,14 @@ impl Source<'_> {
         objects: &[(String, u64)],
         read: impl FnOnce(Feed) -> Result<T, ForkError> + Send + 'static,
     ) -> Result<T, ForkError> {
-        let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-        let feed = Feed { receiver, piece: Bytes::new(), ended: false };
+        let (pump, feed) = pair();
         let reading = tokio::task::spawn_blocking(move || read(feed));
-        let (pumped, read) = tokio::join!(self.pump(objects, sender), reading);
+        let (pumped, read) = tokio::join!(self.pump(objects, pump), reading);
         pumped?;
         read.expect("a reader does not panic")
     }
 
-    async fn pump(
-        &self,
-        objects: &[(String, u64)],
-        sender: mpsc::Sender<Item>,
-    ) -> Result<(), ForkError> {
+    async fn pump(&self, objects: &[(String, u64)], pump: Pump) -> Result<(), ForkError> {
         for (key, size_bytes) in objects {
             let fault = |source| MySqlError::Store { key: key.clone(), source: Box::new(source) };
             let changed = |what: String| MySqlError::Changed { key: key.clone(), what };
@@ -88,7 +67,7 @@ impl Source<'_> {
                 let Some(piece) = piece else { break };
                 left = left.saturating_sub(piece.len() as u64);
                 self.done_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                if sender.send(Item::Piece(piece)).await.is_err() {
+                if !pump.give(piece).await {
                     // Nobody reads any more, and knows why.
                     return Ok(());
                 }
@@ -97,22 +76,7 @@ impl Source<'_> {
                 return Err(changed(format!("ended {left} bytes early")).into());
             }
         }
-        let _ = sender.send(Item::End).await;
+        pump.end().await;
         Ok(())
-    }
-}
-
-impl Read for Feed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.ended {
-            match self.receiver.blocking_recv() {
-                Some(Item::Piece(piece)) => self.piece = piece,
-                Some(Item::End) => self.ended = true,
-                None => return Err(io::Error::other("reading the store was broken off")),
-            }
-        }
-        let count = buffer.len().min(self.piece.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Ok(count)
     }
 }

@@ -1,7 +1,7 @@
 //! What lies where in the directory of a MySQL or MariaDB fork, and the markers that say what is done.
 
 use crate::{
-    domain::{hex, recovery::BinlogPlan},
+    domain::{binlog::GtidSet, hex, recovery::BinlogPlan},
     engine::fork::{
         ForkSite,
         error::ForkError,
@@ -91,6 +91,11 @@ impl Paths<'_> {
         self.0.dir.join("server.pid")
     }
 
+    /// What the base backup had executed.
+    pub(super) fn base_executed(&self) -> PathBuf {
+        self.0.dir.join("base-executed.json")
+    }
+
     pub(super) fn identity(&self) -> PathBuf {
         self.0.dir.join("identity.json")
     }
@@ -111,6 +116,16 @@ impl Paths<'_> {
     /// Whether the step was marked for this plan.
     pub(super) fn is_marked(&self, step: Step, plan: &BinlogPlan) -> Result<bool, ForkError> {
         Ok(read_json::<Marker>(&self.marker(step))?.as_ref() == Some(&Marker::of(plan)))
+    }
+
+    /// Notes what the restored base backup has executed.
+    pub(super) fn note_executed(&self, executed: &GtidSet) -> Result<(), ForkError> {
+        write_json(&self.base_executed(), executed)
+    }
+
+    /// What the base backup has executed, where that was noted.
+    pub(super) fn noted_executed(&self) -> Result<Option<GtidSet>, ForkError> {
+        read_json(&self.base_executed())
     }
 
     pub(super) fn mark(&self, step: Step, plan: &BinlogPlan) -> Result<(), ForkError> {

@@ -33,6 +33,7 @@ pub(super) async fn replay(job: &Job<'_>) -> Result<(), ForkError> {
     let door = Door { job };
     door.ask("forgetting the source's own source", forget_sql(plan.flavour)).await?;
     let end = backup_end(&door, plan).await?;
+    paths.note_executed(&end.executed)?;
     begin_log(&door, plan, &end).await?;
     let span = span(plan, binlogs::local(&paths, plan), &end)?;
     if span.is_empty() {
