@@ -3,18 +3,27 @@
 use crate::{
     cluster::Cluster,
     oracle::{hex, pipe},
-    site::{SITE, Site, chain, restore_from},
+    site::{SITE, Site, block, chain, restore_from},
+    windows::observe,
 };
 use btar::{
+    domain::recovery::RecoveryTarget,
+    engine::catalog::{learned::NoMemory, observe::Reader, recover},
+    layout::{BackupFormat, BackupPlace},
     restore::{Restored, error::RestoreError, tablespaces::Placement},
     sealed::keys::Keys,
-    store::local::{LocalStore, Sidecars},
+    store::{
+        key::Key,
+        local::{LocalStore, Sidecars},
+    },
 };
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const ID: &str = "2026-12-01_10-00_0";
@@ -321,20 +330,11 @@ fn one_tar_file_of_pg_basebackup_starts() {
     }
 }
 
-/// The end of such a base backup is a record of the log, and what is later is offered.
-#[test]
-fn the_log_tells_when_one_tar_file_of_pg_basebackup_ended() {
-    use btar::{
-        domain::recovery::RecoveryTarget,
-        engine::catalog::{learned::NoMemory, listing::Extent, observe::Reader, recover},
-        layout::{BackupFormat, BackupPlace},
-        store::key::Key,
-    };
-    let source = Cluster::new();
-    source.init();
-    source.sql("create table t as select generate_series(1, 1000) as n").unwrap();
+/// A base backup in one file, sealed, of a server that goes on; the segments from its start on to its end
+/// and behind it, archived by nobody yet; and a moment just behind its end.
+fn one_file_of(source: &Cluster) -> (Made, Vec<String>, Vec<String>, DateTime<Utc>) {
     let tar = source.base_backup();
-    let ended: chrono::DateTime<chrono::Utc> = chrono::Utc::now();
+    let ended = Utc::now();
     let ended_in = source.sql("select pg_walfile_name(pg_current_wal_lsn() - 1)").unwrap();
     for n in 1..=2 {
         source.sql(&format!("insert into t values (-{n})")).unwrap();
@@ -349,58 +349,53 @@ fn the_log_tells_when_one_tar_file_of_pg_basebackup_ended() {
         metadata.as_object_mut().unwrap().remove(name);
     }
     metadata["start-wal-segment"] = json!(start);
-    metadata["start-time"] = json!((ended - chrono::TimeDelta::minutes(1)).to_rfc3339());
     made.put(&format!("basebackup/{ID}"), &tar, metadata);
-    let archive = |name: &str| {
+    let files = fs::read_dir(source.data().join("pg_wal")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut segments: Vec<String> =
+        names.filter(|name| name.len() == 24 && *name >= start).collect();
+    segments.sort();
+    let current = source.sql("select pg_walfile_name(pg_current_wal_lsn())").unwrap();
+    let whole = segments.into_iter().filter(|name| *name < current);
+    let (before, behind): (Vec<_>, Vec<_>) = whole.partition(|name| *name <= ended_in);
+    assert!(!before.is_empty() && behind.len() >= 2, "{before:?} {behind:?}");
+    (made, before, behind, ended)
+}
+
+/// The end of such a base backup is a record of the log, and what is later is offered.
+#[test]
+fn the_log_tells_when_one_tar_file_of_pg_basebackup_ended() {
+    let source = Cluster::new();
+    source.init();
+    source.sql("create table t as select generate_series(1, 1000) as n").unwrap();
+    let (made, before, behind, ended) = one_file_of(&source);
+    let archive = |name: &String| {
         let plain = fs::read(source.data().join("pg_wal").join(name)).unwrap();
         let sum = hex(&pipe("openssl", &["sha1", "-binary"], &plain));
         made.put(&format!("xlog/{name}"), &plain, json!({"hash": sum, "hash-algorithm": "sha1"}));
     };
-    let mut segments: Vec<String> = fs::read_dir(source.data().join("pg_wal"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.len() == 24 && *name >= start)
-        .collect();
-    segments.sort();
-    let current = source.sql("select pg_walfile_name(pg_current_wal_lsn())").unwrap();
-    let (before, behind): (Vec<_>, Vec<_>) =
-        segments.into_iter().filter(|name| *name < current).partition(|name| *name <= ended_in);
-    assert!(!before.is_empty() && behind.len() >= 2, "{before:?} {behind:?}");
-
     let place = BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(SITE).unwrap() };
-    let mut reader = Reader::new(
-        std::sync::Arc::new(made.store()),
-        place,
-        String::new(),
-        std::sync::Arc::new(NoMemory),
-    )
-    .with_keys(std::sync::Arc::new(made.site.keys()));
-    let observe =
-        |reader: &mut Reader| crate::site::block(reader.observe(Extent::Everything)).unwrap();
-    before.iter().for_each(|name| archive(name));
+    let store = Arc::new(made.store());
+    let mut reader = Reader::new(store, place, String::new(), Arc::new(NoMemory))
+        .with_keys(Arc::new(made.site.keys()));
+    before.iter().for_each(archive);
     let early = observe(&mut reader).catalog;
     let why = early.problems.join("\n");
-    assert!(
-        early.backups.is_empty() && why.contains("has no later time than its end yet"),
-        "{why}"
-    );
+    assert!(early.backups.is_empty() && why.contains("has no later time than its end"), "{why}");
 
-    behind.iter().for_each(|name| archive(name));
-    for _ in 0..2 {
-        let seen = observe(&mut reader);
-        let range = seen.catalog.backups[0].range.clone().unwrap();
-        // The server's clock is ours. Nothing was committed between the backup and the first row.
-        assert!(range.earliest >= ended && range.earliest < range.latest, "{range:?} {ended}");
-        assert_eq!(seen.catalog.problems, Vec::<String>::new());
-    }
+    behind.iter().for_each(archive);
+    let first = observe(&mut reader);
     let seen = observe(&mut reader);
+    assert_eq!((first.catalog.problems.len(), &first.catalog), (0, &seen.catalog));
     let range = seen.catalog.backups[0].range.clone().unwrap();
-    let now = chrono::Utc::now();
-    let at = RecoveryTarget::PointInTime(range.earliest);
-    let first = crate::site::block(recover::plan(&reader, &seen, at, now)).unwrap();
-    let last = RecoveryTarget::LatestTransaction;
-    let last = crate::site::block(recover::plan(&reader, &seen, last, now)).unwrap();
-    assert!(first.stop.replayed_to < last.stop.replayed_to);
+    // The server's clock is ours, and nothing was committed before the first row.
+    assert!(ended <= range.earliest && range.earliest < range.latest, "{range:?} {ended}");
+    let plan = |target| block(recover::plan(&reader, &seen, target, Utc::now())).unwrap();
+    let first = plan(RecoveryTarget::PointInTime(range.earliest));
+    let last = plan(RecoveryTarget::LatestTransaction);
+    let listed = &seen.look.backups[0];
+    let end = seen.runs[&listed.label].consistent_at(listed).unwrap();
+    assert!(end < first.stop.replayed_to && first.stop.replayed_to < last.stop.replayed_to);
 
     let copy = Cluster::new();
     fs::create_dir(copy.log()).unwrap();
@@ -415,7 +410,7 @@ fn the_log_tells_when_one_tar_file_of_pg_basebackup_ended() {
 
 #[test]
 fn a_restore_that_is_called_off_leaves_its_marker() {
-    use btar::{restore, store::key::Key};
+    use btar::restore;
     let site = Site::new();
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("data");
@@ -423,7 +418,7 @@ fn a_restore_that_is_called_off_leaves_its_marker() {
     // Called off by the first progress that is reported.
     let progress = |_| stop.cancel();
     let (store, prefix) = (site.store(), Key::parse(SITE).unwrap());
-    let result = crate::site::block(restore::restore(&restore::Order {
+    let result = block(restore::restore(&restore::Order {
         store: &store,
         prefix: &prefix,
         backup: crate::site::CHUNKS,
