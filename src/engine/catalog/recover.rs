@@ -142,7 +142,8 @@ fn all_opens(
 ) -> Result<(), RecoverError> {
     // Names of base backups begin with the time.
     let newest = restorable.iter().map(|(listed, _)| listed.label.as_str()).max();
-    let mut closed = observed.look.wrong_keys.iter().filter(|(label, _)| Some(label.as_str()) > newest);
+    let mut closed =
+        observed.look.wrong_keys.iter().filter(|(label, _)| Some(label.as_str()) > newest);
     if let Some((label, key_id)) = closed.next_back() {
         let what = format!("base backup {label}");
         return Err(RecoverError::WrongKey { what, key_id: key_id.clone() });
