@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PASSWORD: &str = "hunter2-is-long-Enough-\"'\\";
 
 /// Whether this process may run a server. As root it runs the test once more, unprivileged.
+#[allow(clippy::print_stdout, reason = "hands on the figures of the other process")]
 pub(crate) fn unprivileged(product: Product, test: &str) -> bool {
     if support::postgres_user().is_none() {
         return true;

@@ -5,6 +5,7 @@ use crate::{
         ForkOrder, ForkSite,
         conf::{self, Control, Stage},
         error::ForkError,
+        inspect,
         postgres_log::{self, Reason},
         process::{self, Program},
         programs::Postgres,
@@ -57,7 +58,7 @@ impl Cluster<'_> {
         let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return Status::Down };
         let mut lines = text.lines();
         let pid = lines.next().and_then(|line| line.trim().parse().ok());
-        if !pid.is_some_and(|pid| process::is_server(pid, &data)) {
+        if !pid.is_some_and(|pid| inspect::is_server(pid, &data)) {
             return Status::Down;
         }
         // Line 8 (`LOCK_FILE_LINE_PM_STATUS` in `pidfile.h`). Asking it first keeps the log free of

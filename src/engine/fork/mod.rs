@@ -17,6 +17,7 @@ pub mod runner;
 mod cluster;
 mod conf;
 mod fetch_plan;
+mod inspect;
 mod open;
 mod patience;
 mod postgres_log;

@@ -10,6 +10,7 @@ use crate::{
         fork::{
             Progress,
             error::ForkError,
+            inspect,
             mysql::{
                 binlogs, conf,
                 decode::Decoded,
@@ -21,7 +22,7 @@ use crate::{
                 untar::{self, TarError},
             },
             patience::Patience,
-            process::{self, Output, Program, Running},
+            process::{Output, Program, Running},
             site::{file_fault, make_private_dir, read_file, remove_dir, remove_file, write_file},
         },
     },
@@ -227,7 +228,7 @@ async fn attended(job: &Job<'_>, program: &Program, stdin: Stdio) -> Result<Outp
         let mut patience = Patience::new(DOING, job.clock);
         loop {
             job.clock.sleep(INTERVAL).await;
-            if let Err(error) = patience.see(pid.and_then(process::ticks), job.clock) {
+            if let Err(error) = patience.see(pid.and_then(inspect::ticks), job.clock) {
                 return error;
             }
         }

@@ -5,6 +5,7 @@ use crate::{
     engine::fork::{
         Progress,
         error::ForkError,
+        inspect,
         mysql::{
             binlogs::LocalLog,
             door::{Door, told},
@@ -13,7 +14,7 @@ use crate::{
             runner::Job,
         },
         patience::Patience,
-        process::{self, Output, Program, Running},
+        process::{Output, Program, Running},
     },
 };
 use std::{
@@ -151,7 +152,7 @@ async fn attend(job: &Job<'_>, span: &Span, reader: Option<i32>) -> ForkError {
             () = job.cancel.cancelled() => return ForkError::Cancelled(DOING),
             () = job.clock.sleep(INTERVAL) => {}
         }
-        if let Some((path, offset)) = reader.and_then(|pid| process::reads_below(pid, &dir))
+        if let Some((path, offset)) = reader.and_then(|pid| inspect::reads_below(pid, &dir))
             && let Some(at) = span.files.iter().position(|file| file.path == path)
         {
             passed = span.passed(at, offset).min(span.total());
@@ -163,7 +164,7 @@ async fn attend(job: &Job<'_>, span: &Span, reader: Option<i32>) -> ForkError {
             unit: "binlog_bytes",
         });
         // One statement may take hours: as long as the server works on it, it moves.
-        let worked = server.and_then(process::ticks).map(|ticks| ticks + passed);
+        let worked = server.and_then(inspect::ticks).map(|ticks| ticks + passed);
         if let Err(error) = patience.see(worked, job.clock) {
             return error;
         }

@@ -6,6 +6,7 @@ use crate::{
     engine::fork::{
         ForkSite, Watch,
         error::ForkError,
+        inspect,
         mysql::{
             MySqlOrder, base, conf,
             error::MySqlError,
@@ -126,13 +127,13 @@ pub async fn remove(site: &ForkSite, clock: &dyn Clock) -> Result<(), ForkError>
 /// Ends everything that works in the fork's directory. What the server has not written down is not
 /// needed any more.
 pub(super) async fn end_all(site: &ForkSite, clock: &dyn Clock) -> Result<(), ForkError> {
-    let server = process::mysql_server_in(&site.data());
+    let server = inspect::mysql_server_in(&site.data());
     if let Some(pid) = server {
         process::ask_to_end(pid, Ask::AtOnce);
     }
     process::end_all_in(&site.dir, clock).await?;
     for _ in 0..GONE_ROUNDS_MAX {
-        if server.is_none_or(process::is_gone) {
+        if server.is_none_or(inspect::is_gone) {
             return Ok(());
         }
         clock.sleep(GONE_INTERVAL).await;

@@ -2,6 +2,7 @@
 
 use crate::engine::fork::{
     error::ForkError,
+    inspect,
     mysql::{
         base,
         conf::{self, Choice, Stage},
@@ -39,7 +40,7 @@ impl Job<'_> {
     /// Whether the fork's server runs. A number in a file proves nothing: after a reboot it may be
     /// anybody's.
     pub(super) fn server(&self) -> Option<i32> {
-        process::mysql_server_in(&self.order.site.data())
+        inspect::mysql_server_in(&self.order.site.data())
     }
 
     /// Writes the configuration for `stage`, starts the server and waits until it answers.
@@ -162,7 +163,7 @@ impl Job<'_> {
         let Some(pid) = self.server() else { return Ok(()) };
         process::ask_to_end(pid, Ask::Politely);
         let deadline = self.clock.monotonic() + STOP_LIMIT;
-        while !process::is_gone(pid) {
+        while !inspect::is_gone(pid) {
             if self.clock.monotonic() > deadline {
                 return Err(ForkError::NoProgress { doing, minutes: STOP_LIMIT.as_secs() / 60 });
             }
