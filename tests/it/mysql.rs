@@ -139,13 +139,13 @@ fn every_moment_is_restored_exactly(product: Product) {
     site.world.start();
     site.world.enable();
     site.push(&["base"]);
+    // It can be restored from the next full second on.
+    next_second();
     let mut moments = Vec::new();
     for round in 1..=MOMENTS {
         live(&site.source, round);
         if round == MOMENTS / 2 {
             site.push(&["base"]);
-            // Restorable is what was committed after it, from the next full second on.
-            next_second();
         }
         moments.push(site.moment());
         if round % 3 == 1 {
