@@ -100,6 +100,12 @@ enum Call {
         #[arg(long)]
         json: bool,
     },
+    /// Opens segments before PostgreSQL asks for them, for measuring.
+    #[command(hide = true)]
+    WalAhead {
+        /// The file that says what the recovery needs.
+        plan: PathBuf,
+    },
     /// Hands PostgreSQL one file of its log, as the `restore_command` of a fork.
     #[command(hide = true)]
     WalFetch {
@@ -126,6 +132,7 @@ fn main() -> ExitCode {
         Call::WalFetch { plan, name, destination } => {
             return fetch::run(&plan, &name, &destination);
         }
+        Call::WalAhead { plan } => open_ahead(&plan),
         Call::Serve { config } => run(&config),
         Call::Check { config } => check(&config),
         Call::Status { url, token, json } => status(url, token, json),
@@ -162,6 +169,15 @@ fn run(file: &Path) -> anyhow::Result<()> {
         .context("starting the runtime failed")?;
     runtime.block_on(serve::serve(settings))?;
     Ok(())
+}
+
+fn open_ahead(plan: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime failed")?;
+    let opened = runtime.block_on(fetch::open_ahead(plan, &SystemClock::new()));
+    opened.map_err(|what| anyhow::anyhow!("reading {} failed: {what}", plan.display()))
 }
 
 fn status(url: String, token: String, json: bool) -> anyhow::Result<()> {

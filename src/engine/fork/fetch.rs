@@ -8,7 +8,10 @@ use crate::{
     domain::{lsn::Segment, recovery::Codec},
     engine::{
         error::chain,
-        fork::fetch_plan::{Absent, Answer, FetchPlan, StoredObject},
+        fork::{
+            ahead,
+            fetch_plan::{Absent, Answer, FetchPlan, StoredObject},
+        },
     },
     store::{key::Key, local::LocalStore, read_all},
     wal::{decode, page::PageHeader},
@@ -33,6 +36,17 @@ pub(super) const MESSAGE: &str = "btar wal-fetch: ";
 const OBJECT_BYTES_MAX: u64 = (1 << 30) + (64 << 20);
 /// Largest history file, in bytes.
 const HISTORY_BYTES_MAX: u64 = 16 << 20;
+
+/// Opens segments of the plan in `plan_file` ahead of the replay, as the engine does beside a fork. For
+/// measuring: it ends when it is killed.
+///
+/// # Errors
+/// A text for people, when the plan cannot be read.
+pub async fn open_ahead(plan_file: &Path, clock: &dyn Clock) -> Result<(), String> {
+    let text = fs::read_to_string(plan_file).map_err(|error| error.to_string())?;
+    ahead::keep(plan_file, FetchPlan::parse(&text)?, clock).await;
+    Ok(())
+}
 
 /// Fetches the file `name` to `destination`, as the plan in `plan_file` says. What is wrong is told
 /// on standard error, which is the server's log.
@@ -82,17 +96,17 @@ fn leave_trace(plan_file: &Path, text: &str) {
 }
 
 fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String> {
+    if ahead::give(plan_file, name, destination) {
+        leave_trace(plan_file, name);
+        return Ok(SENT);
+    }
     let read = fs::read_to_string(plan_file).map_err(|error| error.to_string());
     let plan = read.and_then(|text| FetchPlan::parse(&text));
     let plan = plan.map_err(|why| format!("cannot read {}: {why}", plan_file.display()))?;
     match plan.answer(name) {
-        Answer::Segment(object, segment) => {
-            let bytes = segment_of(&plan, object, segment)?;
-            let prove = || match &object.sha1 {
-                Some(expected) => decode::check_sha1(&bytes, expected).map_err(|e| chain(&e)),
-                None => Ok(()),
-            };
-            deliver(&bytes, destination, prove)?;
+        Answer::Segment(object, _) => {
+            let bytes = segment_of(&plan, object)?;
+            deliver(&bytes, destination, || prove(object, &bytes))?;
             leave_trace(plan_file, name);
             Ok(SENT)
         }
@@ -112,15 +126,28 @@ fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String>
 }
 
 /// A segment's contents, checked against everything that is known of them but their SHA-1.
-fn segment_of(
-    plan: &FetchPlan,
-    object: &StoredObject,
-    segment: Segment,
-) -> Result<Vec<u8>, String> {
+pub(super) fn segment_of(plan: &FetchPlan, object: &StoredObject) -> Result<Vec<u8>, String> {
+    let segment = Segment::parse(&object.name, plan.segment_size());
+    let segment = segment.map_err(|error| error.to_string())?;
     let packed = load(plan, object, OBJECT_BYTES_MAX)?;
     let bytes = decode::decode(Codec::from(object.codec), &packed).map_err(|e| chain(&e))?;
     check_header(plan, segment, &bytes)?;
     Ok(bytes)
+}
+
+/// Compares a segment's contents with their SHA-1, where that is known.
+pub(super) fn prove(object: &StoredObject, bytes: &[u8]) -> Result<(), String> {
+    match &object.sha1 {
+        Some(expected) => decode::check_sha1(bytes, expected).map_err(|error| chain(&error)),
+        None => Ok(()),
+    }
+}
+
+/// Writes a new file, for this user alone.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(bytes)
 }
 
 fn check_header(plan: &FetchPlan, segment: Segment, bytes: &[u8]) -> Result<(), String> {
@@ -178,15 +205,10 @@ fn deliver(
     let mut staged = destination.as_os_str().to_owned();
     staged.push(".btar-new");
     let staged = PathBuf::from(staged);
-    let write = || -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&staged)?.write_all(bytes)
-    };
     // At the same time: the replay waits for both.
     let (written, proven) = std::thread::scope(|scope| {
         let proving = scope.spawn(prove);
-        (write(), proving.join().expect("computing a checksum does not panic"))
+        (write_new(&staged, bytes), proving.join().expect("computing a checksum does not panic"))
     });
     let placed = proven.and_then(|()| {
         let placed = written.and_then(|()| fs::rename(&staged, destination));

@@ -125,6 +125,11 @@ impl FetchPlan {
         serde_json::to_string(self).expect("a fetch plan has no maps")
     }
 
+    /// The segments, in log order.
+    pub(super) fn segments(&self) -> &[StoredObject] {
+        &self.log
+    }
+
     /// Size of the segments.
     pub(super) fn segment_size(&self) -> SegmentSize {
         SegmentSize::new(self.segment_bytes).unwrap_or(SegmentSize::DEFAULT)

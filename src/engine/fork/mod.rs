@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod mysql;
 pub mod runner;
 
+mod ahead;
 mod cluster;
 mod conf;
 mod fetch_plan;

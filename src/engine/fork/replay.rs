@@ -3,7 +3,7 @@
 use crate::{
     domain::{fork::ForkPhase, lsn::Lsn},
     engine::fork::{
-        Progress,
+        Progress, ahead,
         cluster::Status,
         conf::Stage,
         error::ForkError,
@@ -12,7 +12,7 @@ use crate::{
         patience::Patience,
         runner::Job,
         server::State,
-        site::{remove_file, write_file},
+        site::{remove_dir, remove_file, write_file},
     },
 };
 use std::time::Duration;
@@ -32,15 +32,29 @@ pub(super) async fn replay(job: &Job<'_>) -> Result<(), ForkError> {
     if job.cluster.status() == Status::Down {
         write_file(&site.fetch_plan(), &plan.to_text())?;
         remove_file(&fetch::trace_file(&site.fetch_plan()))?;
+        // Nothing of it was synced.
+        remove_dir(&ahead::directory(&site.fetch_plan())).await?;
         job.cluster.configure(order, Stage::Recovery).await?;
         // A standby never promotes by itself where its log ends or has a hole.
         write_file(&site.data().join("standby.signal"), "")?;
         job.cluster.start(DOING).await?;
     }
+    let ahead = FetchPlan::of(&order.plan, &order.store_root);
+    let ahead_plan = site.fetch_plan();
+    tokio::select! {
+        done = reach_the_stop(job, &plan) => done?,
+        () = ahead::keep(&ahead_plan, ahead, job.clock) => {}
+    }
+    remove_dir(&ahead::directory(&site.fetch_plan())).await
+}
+
+/// Looks on until the server waits at the stop.
+async fn reach_the_stop(job: &Job<'_>, plan: &FetchPlan) -> Result<(), ForkError> {
+    let (order, site) = (job.order, &job.order.site);
     let mut patience = Patience::new(DOING, job.clock);
     let mut beyond = 0;
     loop {
-        let trace = fetch::trace(&site.fetch_plan(), &plan);
+        let trace = fetch::trace(&site.fetch_plan(), plan);
         let replayed = match look(job).await? {
             State::Silent => None,
             State::Standby { paused: true, .. } => return Ok(()),
