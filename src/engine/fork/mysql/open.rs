@@ -18,8 +18,7 @@ const DOING: &str = "opening the fork";
 /// Makes the administrator, and starts the server on its public port. It may be repeated.
 pub(super) async fn open(job: &Job<'_>) -> Result<(), ForkError> {
     let (site, paths) = (&job.order.site, job.paths());
-    // Of an earlier run, in whichever stage.
-    job.stop(DOING).await?;
+    job.end_leftover(DOING).await?;
     job.start(Stage::Private, DOING).await?;
     // A fork that an earlier run had opened may have gone on since.
     verify::compare(job).await?;

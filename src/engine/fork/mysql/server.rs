@@ -10,7 +10,7 @@ use crate::engine::fork::{
         error::MySqlError,
         identity::Identity,
         programs::call,
-        runner::Job,
+        runner::{Job, end_all},
     },
     process::{self, Ask, Born},
     site::{file_fault, make_private_dir, remove_file, write_file},
@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+/// Both products write it when they take connections.
+const READY: &str = "ready for connections";
 /// How often a server is looked at that starts or stops.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long a server may take to start: after a crash it recovers first.
@@ -79,8 +81,7 @@ impl Job<'_> {
         let deadline = self.clock.monotonic() + START_LIMIT;
         let mut refusals = 0;
         loop {
-            // Both products write it when they take connections.
-            let ready = self.log().contains("ready for connections");
+            let ready = self.log().contains(READY);
             match stage {
                 // An open one is not asked a question: accounts are its administrator's.
                 Stage::Open if ready => return Ok(()),
@@ -156,6 +157,15 @@ impl Job<'_> {
             return Ok(());
         }
         Err(self.died(doing))
+    }
+
+    /// Ends the server of an earlier run, whichever it was started for. What was compared is durable.
+    pub(super) async fn end_leftover(&self, doing: &'static str) -> Result<(), ForkError> {
+        if self.log().contains(READY) {
+            self.stop(doing).await?;
+        }
+        // MariaDB that is asked to stop while it starts may wait for itself for ever.
+        end_all(&self.order.site, self.clock).await
     }
 
     /// Asks the server to stop and waits until it is gone. Fine when there is none.
