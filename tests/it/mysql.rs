@@ -169,18 +169,7 @@ fn every_moment_is_restored_exactly(product: Product) {
     site.world.lose_primary();
     pause(Duration::from_secs(1));
 
-    for (group, moments) in moments.chunks(AT_ONCE).enumerate() {
-        let name = |at: usize| format!("fork-{group}-{at}");
-        for (at, moment) in moments.iter().enumerate() {
-            let answer = site.world.fork(&name(at), Some(&moment.at));
-            assert_eq!(answer.status, 200, "{}: {}", moment.at, answer.body);
-        }
-        for (at, moment) in moments.iter().enumerate() {
-            assert_eq!(site.digest_of(&name(at)), moment.digest, "{}", moment.at);
-            let path = format!("/v1/project/demo/service/{}", name(at));
-            assert_eq!(site.world.call("DELETE", &path, None).status, 200);
-        }
-    }
+    restore_all(&site, &moments);
     assert_eq!(site.world.fork("latest", None).status, 200);
     assert_eq!(site.digest_of("latest"), latest);
     // An engine that is killed leaves a fork that runs, and one that is half made goes on.
@@ -203,6 +192,22 @@ fn every_moment_is_restored_exactly(product: Product) {
     for fork in ["latest", "half"] {
         let path = format!("/v1/project/demo/service/{fork}");
         assert_eq!(site.world.call("DELETE", &path, None).status, 200);
+    }
+}
+
+/// Restores every moment, some at the same time.
+fn restore_all(site: &Site, moments: &[Moment]) {
+    for (group, moments) in moments.chunks(AT_ONCE).enumerate() {
+        let name = |at: usize| format!("fork-{group}-{at}");
+        for (at, moment) in moments.iter().enumerate() {
+            let answer = site.world.fork(&name(at), Some(&moment.at));
+            assert_eq!(answer.status, 200, "{}: {}", moment.at, answer.body);
+        }
+        for (at, moment) in moments.iter().enumerate() {
+            assert_eq!(site.digest_of(&name(at)), moment.digest, "{}", moment.at);
+            let path = format!("/v1/project/demo/service/{}", name(at));
+            assert_eq!(site.world.call("DELETE", &path, None).status, 200);
+        }
     }
 }
 

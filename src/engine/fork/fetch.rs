@@ -14,6 +14,7 @@ use crate::{
         },
     },
     store::{key::Key, local::LocalStore, read_all},
+    sys::clock::Clock,
     wal::{decode, page::PageHeader},
 };
 use std::{
