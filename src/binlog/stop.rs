@@ -164,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn transactions_of_one_microsecond_belong_together() {
+        let mut log = Log::mysql();
+        let starts: Vec<u64> = [(1, 30), (2, 31), (3, 31), (4, 32)]
+            .map(|(number, time)| {
+                let start = log.gtid(number, time);
+                log.query("create table t (id int)");
+                start
+            })
+            .into();
+        let at = |time| DateTime::from_timestamp_micros(time).unwrap();
+        for (target, stop) in [(30, starts[1]), (31, starts[3])] {
+            assert_eq!(find_stop(&log.bytes[..], 4, at(target)).unwrap().stop, Some(stop));
+        }
+    }
+
+    #[test]
     fn groups_without_a_gtid_event_stop_too() {
         let mut log = Log::new("5.6.51", 35, true);
         let first = log.query("create table t (id int)");

@@ -36,13 +36,13 @@ struct Site {
 }
 
 impl Site {
-    fn new(product: Product) -> Self {
+    fn new(product: Product, server: &[&str]) -> Self {
         let mut world = World::empty();
         let programs = product
             .programs()
             .map_or_else(String::new, |dir| format!("mysql_programs = \"{}\"", dir.display()));
         world.mysql(BACKUP, false, &programs);
-        let source = Source::start(product, &world.place.dir("source"), &[]);
+        let source = Source::start(product, &world.place.dir("source"), server);
         for dir in ["push", "clones"] {
             world.place.dir(dir);
         }
@@ -79,6 +79,19 @@ impl Site {
         let moment = Moment { at: self.source.sql(now), digest: self.source.sql(DIGEST) };
         self.quiet();
         moment
+    }
+
+    /// A moment at which a transaction has written and has not committed.
+    fn moment_inside_a_transaction(&self) -> Moment {
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                self.source.script(
+                    "BEGIN; INSERT INTO shop.orders VALUES (-1, 'open', NULL); DO SLEEP(4); COMMIT;",
+                );
+            });
+            pause(Duration::from_millis(500));
+            self.moment()
+        })
     }
 
     /// MariaDB's log tells whole seconds, MySQL's microseconds.
@@ -123,18 +136,22 @@ fn live(source: &Source, round: usize) {
     }
 }
 
-#[track_caller]
-fn every_moment_is_restored_exactly(product: Product) {
-    product.prepare();
-    let mut site = Site::new(product);
-    site.source.sql(
+fn make_tables(source: &Source) {
+    source.sql(
         "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, \
          note VARCHAR(100) CHARACTER SET utf8mb4, data BLOB)",
     );
-    if product == Product::MySql {
+    if source.product == Product::MySql {
         // As the guide says.
-        site.source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'");
+        source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'");
     }
+}
+
+#[track_caller]
+fn every_moment_is_restored_exactly(product: Product) {
+    product.prepare();
+    let mut site = Site::new(product, &[]);
+    make_tables(&site.source);
     live(&site.source, 0);
     site.world.start();
     site.world.enable();
@@ -148,6 +165,9 @@ fn every_moment_is_restored_exactly(product: Product) {
             site.push(&["base"]);
         }
         moments.push(site.moment());
+        if round == 4 {
+            moments.push(site.moment_inside_a_transaction());
+        }
         if round % 3 == 1 {
             site.push(&["binlogs", "--flush"]);
             site.world.kill();
@@ -251,6 +271,39 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// A log without transaction ids, then with both kinds, then with ids alone.
+#[test]
+fn mysql_that_begins_to_use_transaction_ids_is_restored_before_and_after() {
+    Product::MySql.prepare();
+    let off = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let mut site = Site::new(Product::MySql, &off);
+    make_tables(&site.source);
+    site.world.start();
+    site.world.enable();
+    site.push(&["base"]);
+    next_second();
+    let mut moments = Vec::new();
+    let modes = ["", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
+    for (round, mode) in (1..).zip(modes) {
+        if mode == "OFF_PERMISSIVE" {
+            site.source.sql("SET GLOBAL enforce_gtid_consistency = ON");
+        }
+        if !mode.is_empty() {
+            site.source.sql(&format!("SET GLOBAL gtid_mode = {mode}"));
+        }
+        live(&site.source, round);
+        moments.push(site.moment());
+    }
+    live(&site.source, 5);
+    next_second();
+    site.push(&["binlogs", "--flush"]);
+    site.source.kill();
+    site.world.wait_covered(&moments.last().unwrap().at);
+    site.world.lose_primary();
+    pause(Duration::from_secs(1));
+    restore_all(&site, &moments);
 }
 
 #[test]

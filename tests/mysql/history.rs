@@ -2,11 +2,12 @@
 
 use crate::{
     mysql_server::{At, Product, Source},
-    support::Place,
+    support::{Place, wait_for},
 };
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A moment in the log and what the database held then.
@@ -129,10 +130,7 @@ fn live(source: &Source, round: usize) {
             source.sql("ALTER TABLE shop.orders DROP COLUMN price; CREATE TABLE shop.t2 (a INT)");
         }
         2 => drop(source.sql("CREATE USER 'app2'@'localhost' IDENTIFIED BY 'app-Secret-2'")),
-        3 => drop(source.sql(&format!(
-            "CREATE EVENT shop.tick ON SCHEDULE EVERY 1 SECOND STARTS '2001-01-01 00:00:00' \
-             DO INSERT INTO shop.orders VALUES ({id} + 500, 'the event ran', NULL)"
-        ))),
+        3 => event(source, id),
         4 => source.script(&format!(
             "XA START 'x{id}'; INSERT INTO shop.orders VALUES ({id} + 1, 'xa', NULL); \
              XA END 'x{id}'; XA PREPARE 'x{id}'; XA COMMIT 'x{id}';"
@@ -167,6 +165,20 @@ fn long_transaction(id: usize) -> String {
         );
     }
     script + "COMMIT;\n"
+}
+
+/// An event that can do its work once. MySQL runs events as it comes: nothing is marked before it has.
+fn event(source: &Source, id: usize) {
+    source.sql(&format!(
+        "CREATE EVENT shop.tick ON SCHEDULE EVERY 1 SECOND STARTS '2001-01-01 00:00:00' \
+         DO INSERT INTO shop.orders VALUES ({id} + 500, 'the event ran', NULL)"
+    ));
+    if source.product == Product::MySql {
+        let ran = format!("SELECT count(*) FROM shop.orders WHERE id = {id} + 500");
+        wait_for("the event to run", Duration::from_secs(20), || {
+            (source.sql(&ran) == "1").then_some(())
+        });
+    }
 }
 
 /// Replication domains of MariaDB; tagged transaction ids of MySQL.
