@@ -190,7 +190,7 @@ impl World {
                 dir: self.place.path().join("fork's"),
                 socket_dir: self.place.path().join("s"),
                 host: "127.0.0.1".to_owned(),
-                port: support::free_port(),
+                port: support::ten_free_ports(),
             },
             admin_user: "avnadmin".to_owned(),
             admin_password: Secret::new(PASSWORD.to_owned()),

@@ -1,7 +1,8 @@
 //! The engine as a process, with its regions' stores as directories, and calls of its API.
 
 use super::{
-    Place, both, free_port, give, pause, postgres_bin, program, run, source::Recorded, wait_for,
+    Place, both, free_port, give, pause, postgres_bin, program, run, source::Recorded,
+    ten_free_ports, wait_for,
 };
 use serde_json::Value;
 use std::{
@@ -96,11 +97,11 @@ impl World {
             place.dir(&format!("stores-{cloud}"));
         }
         place.dir("engine");
-        let first = free_port();
+        let first = ten_free_ports();
         Self {
             url: format!("http://127.0.0.1:{port}"),
             port,
-            fork_ports: format!("{first}-{}", first.saturating_add(9)),
+            fork_ports: format!("{first}-{}", first + 9),
             disk_reserve: "16MiB".to_owned(),
             copy_only: false,
             retention: "",

@@ -9,6 +9,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -128,6 +129,19 @@ pub(crate) fn pause(period: Duration) {
 #[allow(clippy::disallowed_methods, reason = "the tests wait for real processes")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The first of ten ports in a row that are free and stay so: they lie below those from which the system
+/// takes the ports of outgoing connections, and each call gives others.
+pub(crate) fn ten_free_ports() -> u16 {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+    // From 10000 to 31999; tests run in processes of their own or in threads.
+    let block = |attempt: u32| (std::process::id() + 401 * calls + attempt) % 2200;
+    let first = |attempt| 10_000 + 10 * u16::try_from(block(attempt)).unwrap();
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let found = (0..2200).map(first).find(|first| (*first..first + 10).all(is_free));
+    found.expect("ten free ports in a row")
 }
 
 /// A port of the loopback interface that nobody listens on.
