@@ -1,7 +1,6 @@
 //! Says what a backup with its binary logs can restore.
 
 use crate::{
-    binlog::summary::Summary,
     domain::window::RestoreRange,
     engine::catalog::{Frontier, binlogs::ReadChain, repository::Repository},
     layout::backup::ListedBackup,
@@ -25,10 +24,7 @@ impl ReadChain {
     /// event names.
     #[must_use]
     pub fn covered_until(&self) -> Option<DateTime<Utc>> {
-        let known = |summary: &Summary| {
-            summary.max_commit.map_or(summary.covered_until, |last| last.max(summary.covered_until))
-        };
-        self.files.iter().map(|summary| known(summary)).max()
+        self.files.iter().map(|summary| summary.covered_until).max()
     }
 
     /// The objects whose contents were read and are sound, with their sizes in bytes.

@@ -90,12 +90,7 @@ impl SmallFiles {
         repository: &Repository,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<(), StoreError> {
-        let mut unread = Vec::new();
-        for (key, found) in repository.others().filter(|(key, _)| wanted(key)) {
-            if self.notes.texts.get(key).is_none_or(|(then, _)| *then != found.version) {
-                unread.push((key.clone(), found.version));
-            }
-        }
+        let unread = unread(repository, &self.notes.texts, wanted);
         let this = &*self;
         let read: Vec<_> = stream::iter(unread)
             .map(|(key, version)| async move { Ok((this.fetch(&key).await?, key, version)) })
@@ -114,12 +109,7 @@ impl SmallFiles {
         repository: &Repository,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<(), StoreError> {
-        let mut unread = Vec::new();
-        for (key, found) in repository.others().filter(|(key, _)| wanted(key)) {
-            if self.notes.metadata.get(key).is_none_or(|(then, _)| *then != found.version) {
-                unread.push((key.clone(), found.version));
-            }
-        }
+        let unread = unread(repository, &self.notes.metadata, wanted);
         let (store, place) = (&self.store, &self.place);
         let read: Vec<_> = stream::iter(unread)
             .map(|(key, version)| async move {
@@ -140,4 +130,16 @@ impl SmallFiles {
         }
         Ok(())
     }
+}
+
+/// Keys and versions of the wanted objects that were not read in their present version.
+fn unread<T>(
+    repository: &Repository,
+    known: &HashMap<String, (u64, T)>,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<(String, u64)> {
+    let wanted = repository.others().filter(|(key, _)| wanted(key));
+    let unread = wanted
+        .filter(|(key, found)| known.get(*key).is_none_or(|(then, _)| *then != found.version));
+    unread.map(|(key, found)| (key.clone(), found.version)).collect()
 }

@@ -161,6 +161,19 @@ pub fn plan(
     plan
 }
 
+/// The plan to remove nothing, when fewer restorable backups would stay than are to be kept. It says why,
+/// unless nothing is over its time anyway.
+fn too_few_stay(retention: &Retention, staying: usize, is_idle: bool) -> Option<PrunePlan> {
+    let wanted = retention.keep_restorable.max(1);
+    if staying >= wanted {
+        return None;
+    }
+    let why = format!(
+        "nothing is removed: {staying} of the backups that stay are restorable, {wanted} are to be kept"
+    );
+    Some(PrunePlan { held: (!is_idle).then_some(why), ..PrunePlan::default() })
+}
+
 /// The expired backups that are held, and those that they refer to.
 fn kept_labels(
     format: &BackupFormat,

@@ -5,7 +5,7 @@
 
 use crate::{
     engine::catalog::{RegionCatalog, observe::Look},
-    engine::replicate::prune::{Expired, PrunePlan, Retention},
+    engine::replicate::prune::{Expired, PrunePlan, Retention, too_few_stay},
     layout::{BackupFormat, Role, myhoard},
 };
 use chrono::{DateTime, Utc};
@@ -57,17 +57,8 @@ pub fn plan(
     let restorable = catalog.backups.iter().filter(|backup| backup.range.is_some());
     let staying: Vec<_> =
         restorable.filter(|backup| !over.contains(backup.name.as_str())).collect();
-    let wanted = retention.keep_restorable.max(1);
-    if staying.len() < wanted {
-        if over.is_empty() {
-            return PrunePlan::default();
-        }
-        let count = staying.len();
-        let why = format!(
-            "nothing is removed: {count} of the backups that stay are restorable, {wanted} are to be \
-             kept"
-        );
-        return PrunePlan { held: Some(why), ..PrunePlan::default() };
+    if let Some(nothing) = too_few_stay(retention, staying.len(), over.is_empty()) {
+        return nothing;
     }
     // What is newer than all that can be restored is not given up.
     let newest = staying.iter().map(|backup| backup.started_at).max();

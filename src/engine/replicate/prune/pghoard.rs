@@ -6,7 +6,7 @@
 
 use crate::{
     engine::catalog::{RegionCatalog, observe::Look, segment::Place},
-    engine::replicate::prune::{Expired, PrunePlan, Retention},
+    engine::replicate::prune::{Expired, PrunePlan, Retention, too_few_stay},
     layout::pghoard::{
         keys::{self, LOG, Role},
         needs::Listing,
@@ -81,17 +81,8 @@ pub fn plan(
     let restorable = catalog.backups.iter().filter(|backup| backup.range.is_some());
     let restorable: Vec<&str> =
         restorable.map(|backup| backup.name.as_str()).filter(|name| !over.contains(name)).collect();
-    let wanted = retention.keep_restorable.max(1);
-    if restorable.len() < wanted {
-        if over.is_empty() {
-            return PrunePlan::default();
-        }
-        let count = restorable.len();
-        let why = format!(
-            "nothing is removed: {count} of the backups that stay are restorable, {wanted} are to be \
-             kept"
-        );
-        return PrunePlan { held: Some(why), ..PrunePlan::default() };
+    if let Some(nothing) = too_few_stay(retention, restorable.len(), over.is_empty()) {
+        return nothing;
     }
     // Names begin with the time. What is newer than all that can be restored is not given up.
     let newest = restorable.iter().max().copied().unwrap_or_default();
