@@ -17,6 +17,7 @@ use crate::{
         repository::Repository,
     },
     layout::binlogs::{BinlogChain, ListedBinlog},
+    sealed::keys::Keys,
     store::StoreError,
 };
 use serde::{Deserialize, Serialize};
@@ -168,30 +169,51 @@ impl BinlogIndex {
     ) -> Result<(), StoreError> {
         for object in &chain.objects {
             let Some(found) = repository.get(&object.key) else { break };
-            let known = self.known.get(&object.key).filter(|(then, _)| *then == found.version);
-            let read = match known {
-                // The key may have been configured since.
-                Some((_, FileRead::Sealed { key_id })) if source.keys.has(key_id) => None,
-                Some((_, read)) => Some(read.clone()),
-                None => self.memory.recall(&self.scope, &object.key, found.version),
-            };
-            let read = match read {
-                Some(read) => read,
-                None => {
-                    let Some(read) = reading::read(source, object).await? else { break };
-                    if !matches!(read, FileRead::Sealed { .. }) {
-                        self.memory.keep(&self.scope, &object.key, found.version, &read);
-                    }
-                    read
-                }
-            };
-            let ends = !matches!(read, FileRead::Sound(_));
-            self.known.insert(object.key.clone(), (found.version, read));
-            if ends {
+            let version = found.version;
+            if !self.is_settled(object, version, source.keys) {
+                let kept = self.memory.recall(&self.scope, &object.key, version);
+                let read = match kept {
+                    Some(kept) => kept,
+                    None => match self.learn(source, object, version).await? {
+                        Some(read) => read,
+                        None => break,
+                    },
+                };
+                self.known.insert(object.key.clone(), (version, read));
+            }
+            if !matches!(self.known.get(&object.key), Some((_, FileRead::Sound(_)))) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Whether reading a file would tell nothing new.
+    fn is_settled(&self, object: &ListedBinlog, version: u64, keys: &Keys) -> bool {
+        match self.known.get(&object.key).filter(|(then, _)| *then == version) {
+            None => false,
+            // The key may have been configured since.
+            Some((_, FileRead::Sealed { key_id })) => !keys.has(key_id),
+            Some((_, FileRead::Sound(_) | FileRead::Damaged { .. })) => true,
+        }
+    }
+
+    /// Reads a file, and keeps what came of it; `None` when it has disappeared.
+    async fn learn(
+        &self,
+        source: LogSource<'_>,
+        object: &ListedBinlog,
+        version: u64,
+    ) -> Result<Option<FileRead>, StoreError> {
+        let mut read = reading::read(source, object).await?;
+        // Damage is remembered until the object changes: the fault must be the object's, not the way's.
+        if matches!(read, Some(FileRead::Damaged { .. })) {
+            read = reading::read(source, object).await?;
+        }
+        if let Some(read @ (FileRead::Sound(_) | FileRead::Damaged { .. })) = &read {
+            self.memory.keep(&self.scope, &object.key, version, read);
+        }
+        Ok(read)
     }
 
     /// Goes along a chain whose files have been read. Files that are known to be damaged end it.
@@ -223,5 +245,135 @@ impl BinlogIndex {
     pub fn distrust(&mut self, key: &str) {
         self.known.remove(key);
         self.memory.forget(&self.scope, key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            binlog::Flavour,
+            recovery::{BaseImage, BaseTool, Codec},
+        },
+        engine::catalog::segment::Found,
+        layout::binlogs::Said,
+        store::{
+            BlobStore, PutMode, UserMetadata, body_of,
+            key::Key,
+            memory::MemoryStore,
+            wrap::{
+                faulty::{Call, Fault, FaultyStore},
+                metrics::Operation,
+            },
+        },
+        sys::clock::SystemClock,
+    };
+    use bytes::Bytes;
+    use chrono::DateTime;
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    const FILE: &[u8] = include_bytes!("../../../../tests/fixtures/binlog/mysql-gtid/bin.000001");
+    const KEY: &str = "binlogs/bin.000001";
+
+    #[derive(Debug, Default)]
+    struct Remembered(Mutex<Vec<FileRead>>);
+
+    impl BinlogMemory for Remembered {
+        fn keep(&self, _: &str, _: &str, _: u64, read: &FileRead) {
+            self.0.lock().unwrap().push(read.clone());
+        }
+    }
+
+    fn chain_of_one() -> Arc<BinlogChain> {
+        let object = ListedBinlog {
+            key: KEY.to_owned(),
+            name: "bin.000001".to_owned(),
+            size_bytes: FILE.len() as u64,
+            file_bytes: None,
+            codec: Codec::None,
+            key_id: None,
+            sha1: None,
+            joins: false,
+            said: Said::default(),
+        };
+        let (parts, wrapped_key) = (Vec::new(), None);
+        Arc::new(BinlogChain {
+            flavour: Flavour::MySql,
+            server_version: None,
+            base: BaseImage { tool: BaseTool::XtraBackup, parts, codec: Codec::None, wrapped_key },
+            executed: None,
+            unusable: None,
+            start_offset: None,
+            consistent_at: (0, 0),
+            objects: vec![object],
+            gap: None,
+            behind_gap: 0,
+        })
+    }
+
+    fn repository() -> Repository {
+        let found = Found::new(FILE.len() as u64, DateTime::UNIX_EPOCH, Some("one"));
+        let others = BTreeMap::from([(KEY.to_owned(), found)]);
+        Repository {
+            others: BTreeMap::from([(String::new(), Arc::new(others))]),
+            ..Repository::default()
+        }
+    }
+
+    /// Reads a chain of one file three times, of which the first `wrong` reads of the store give a wrong
+    /// bit. Gives the chain, the number of reads and what was remembered.
+    async fn read_with(wrong: usize) -> (ReadChain, usize, Vec<FileRead>) {
+        let inner = MemoryStore::new();
+        let key = Key::parse(KEY).unwrap();
+        let (size, about, body) =
+            (FILE.len() as u64, UserMetadata::new(), body_of(Bytes::from_static(FILE)));
+        inner.put(&key, size, &about, body, PutMode::IfAbsent).await.unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = reads.clone();
+        let clock = Arc::new(SystemClock::new());
+        let store = FaultyStore::new(Arc::new(inner), clock, move |call: &Call| {
+            if call.operation != Operation::Get {
+                return Fault::None;
+            }
+            match counted.fetch_add(1, Ordering::Relaxed) < wrong {
+                true => Fault::Flip(600),
+                false => Fault::None,
+            }
+        });
+        let (prefix, keys, memory) =
+            (Key::default(), Keys::none(), Arc::new(Remembered::default()));
+        let mut index = BinlogIndex::new(memory.clone(), "s".to_owned());
+        let source = LogSource { store: &store, prefix: &prefix, keys: &keys };
+        let (repository, chain) = (repository(), chain_of_one());
+        for _ in 0..3 {
+            index.read(source, &repository, &chain).await.unwrap();
+        }
+        let read = index.follow(&repository, chain, &BTreeSet::new());
+        let kept = memory.0.lock().unwrap().clone();
+        (read, reads.load(Ordering::Relaxed), kept)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_read_wrong_once_is_not_called_damaged() {
+        let (read, reads, kept) = read_with(1).await;
+        assert_eq!((read.files.len(), &read.end), (1, &None));
+        assert_eq!(reads, 2);
+        assert!(matches!(kept[..], [FileRead::Sound(_)]), "{kept:?}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_ends_the_chain_and_is_read_no_more() {
+        let (read, reads, kept) = read_with(usize::MAX).await;
+        assert_eq!(read.files.len(), 0);
+        assert!(read.end.unwrap().contains("bin.000001 cannot be used"));
+        assert_eq!(reads, 2);
+        assert!(matches!(kept[..], [FileRead::Damaged { .. }]), "{kept:?}");
     }
 }
