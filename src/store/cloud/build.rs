@@ -24,10 +24,7 @@ use object_store::{
     client::HttpConnector,
     gcp::{GcpCredential, GoogleCloudStorageBuilder},
 };
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
 /// Memory for what is being written to one store, in MiB.
@@ -63,12 +60,15 @@ pub fn open(
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
     let gate = Arc::new(Gate::new(options.requests_max.unwrap_or(REQUESTS_MAX), clock.clone()));
-    let (client, eraser, scheme) = match bucket.cloud {
-        Cloud::S3 => (s3(&bucket, options, environment, gate)?, None, "s3"),
-        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, "gs"),
+    let (client, unsummed, eraser, scheme) = match bucket.cloud {
+        Cloud::S3 => {
+            let (client, unsummed) = s3(&bucket, options, environment, gate)?;
+            (client, unsummed, None, "s3")
+        }
+        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, None, "gs"),
         Cloud::Azure => {
             let (client, eraser) = azure(&bucket, options, environment, gate)?;
-            (client, Some(eraser), "az")
+            (client, None, Some(eraser), "az")
         }
     };
     let slash = if bucket.prefix.as_str().is_empty() { "" } else { "/" };
@@ -78,6 +78,7 @@ pub fn open(
         name: format!("{scheme}://{}{slash}{}", bucket.name, bucket.prefix),
         prefix: bucket.prefix,
         client,
+        unsummed,
         eraser,
         proof: options.proof,
         conditional_writes: options.conditional_writes,
@@ -88,12 +89,14 @@ pub fn open(
     Ok(CloudStore { shared: Arc::new(shared) })
 }
 
+/// The client that computes the checksums of what it sends, and where contents are not signed one that
+/// leaves that to the call.
 fn s3(
     bucket: &Bucket,
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<Box<dyn ObjectStore>, SettingsError> {
+) -> Result<(Box<dyn ObjectStore>, Option<Box<dyn ObjectStore>>), SettingsError> {
     let profile = Profile::read(options, environment)?;
     let region = options.region.clone();
     let region = region.or_else(|| environment("AWS_REGION"));
@@ -118,16 +121,15 @@ fn s3(
             format!("{}://{}.{}", url.scheme(), bucket.name, url.authority())
         }
     };
-    let encrypted = host.starts_with("https:");
+    // TLS and the checksum guard the contents; hashing them for the signature costs more.
+    let sign_payload = !(host.starts_with("https:") || options.unsigned_payload);
     let connector = connector(&host, gate);
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&region)
         .with_endpoint(&host)
         .with_virtual_hosted_style_request(virtual_host)
-        .with_checksum_algorithm(Checksum::CRC64NVME)
-        // TLS and the checksum guard the contents; hashing them for the signature costs more.
-        .with_unsigned_payload(encrypted || options.unsigned_payload)
+        .with_unsigned_payload(!sign_payload)
         .with_disable_bulk_delete(true)
         .with_skip_signature(options.anonymous)
         .with_client_options(client_options(options)?)
@@ -152,11 +154,20 @@ fn s3(
             }
         }
     }
-    let client = builder.build().map_err(|_| unusable(AWS_REMEDY))?;
+    let summing = builder.clone().with_checksum_algorithm(Checksum::CRC64NVME);
+    let client = summing.build().map_err(|_| unusable(AWS_REMEDY))?;
     let credentials = client.credentials().clone();
+    let unsummed: Option<Box<dyn ObjectStore>> = match sign_payload {
+        true => None,
+        false => {
+            // The same credentials: they are fetched and renewed once.
+            let builder = builder.with_credentials(credentials.clone());
+            Some(Box::new(builder.build().map_err(|_| unusable(AWS_REMEDY))?))
+        }
+    };
     // A fresh connector has no signer yet.
-    let _ = connector.signer.set(Signer::Aws { credentials, region });
-    Ok(Box::new(client))
+    let _ = connector.signer.set(Signer::Aws { credentials, region, sign_payload });
+    Ok((Box::new(client), unsummed))
 }
 
 /// The variables of AWS's own chain of credentials, which its client follows.
@@ -305,7 +316,7 @@ fn unusable(remedy: &str) -> SettingsError {
 fn connector(host: &str, gate: Arc<Gate>) -> Connector {
     let url = Url::parse(host).ok();
     let authority = url.map(|url| url.authority().to_owned()).unwrap_or_default();
-    Connector { authority, signer: Arc::new(OnceLock::new()), gate }
+    Connector { authority, signer: Arc::default(), gate, client: Arc::default() }
 }
 
 fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {

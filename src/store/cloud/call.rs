@@ -89,8 +89,8 @@ impl Call {
 pub(super) enum Signer {
     /// Nothing is signed but the bearer's token.
     Bearer,
-    /// All `x-amz-` headers are signed.
-    Aws { credentials: AwsCredentialProvider, region: String },
+    /// All `x-amz-` headers are signed, and the contents where `sign_payload` says so.
+    Aws { credentials: AwsCredentialProvider, region: String, sign_payload: bool },
     /// With a shared key, the headers are signed.
     Azure { credentials: object_store::azure::AzureCredentialProvider, account: String },
 }
@@ -109,12 +109,15 @@ impl Signer {
             value.is_some_and(|value| value.starts_with(scheme))
         };
         match self {
-            Self::Aws { credentials, region } if signed_with("AWS4-") => {
+            Self::Aws { credentials, region, sign_payload } if signed_with("AWS4-") => {
                 let covered = added.keys().any(|name| name.as_str().starts_with("x-amz-"));
-                // Only requests without a body get such headers, so there is nothing to digest.
+                // Where contents are signed only requests without a body get such headers, so there is
+                // nothing to digest.
                 if covered {
                     let credential = credentials.get_credential().await?;
-                    AwsAuthorizer::new(&credential, "s3", region).try_authorize(request, None)?;
+                    AwsAuthorizer::new(&credential, "s3", region)
+                        .with_sign_payload(*sign_payload)
+                        .try_authorize(request, None)?;
                 }
                 Ok(())
             }
@@ -128,8 +131,8 @@ impl Signer {
     }
 }
 
-/// Makes HTTP clients with the layer around them. Clones share the signer, which is known only
-/// after the store has been built.
+/// Makes HTTP clients with the layer around them. Clones share the connections, and the signer, which
+/// is known only after the store has been built.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     /// Host and port of the store.
@@ -137,12 +140,20 @@ pub(super) struct Connector {
     pub(super) signer: Arc<OnceLock<Signer>>,
     /// How many requests the store gets at the same time.
     pub(super) gate: Arc<Gate>,
+    /// Made once: the options of one store are the same every time.
+    pub(super) client: Arc<OnceLock<HttpClient>>,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
         let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Layer { client, connector: self.clone() }))
+        // Not kept in what it holds itself: the two would hold each other for ever.
+        let connector = Self { client: Arc::default(), ..self.clone() };
+        let client = HttpClient::new(Layer { client, connector });
+        Ok(self.client.get_or_init(|| client).clone())
     }
 }
 

@@ -46,6 +46,8 @@ struct Shared {
     name: String,
     prefix: Key,
     client: Box<dyn ObjectStore>,
+    /// Of S3, for objects in one request: computes no checksums, which are known by then.
+    unsummed: Option<Box<dyn ObjectStore>>,
     /// Where the client's own deletions are not wanted.
     eraser: Option<Eraser>,
     proof: ProofChoice,

@@ -140,7 +140,8 @@ impl CloudStore {
             }
             (whole, left) = (whole.join(sums), left - wanted);
             let part = open.upload().put_part(PutPayload::from_iter(pieces));
-            let (store, key, call) = (self.clone(), key.clone(), Call::new(sums.headers(cloud)));
+            let (store, key, call) =
+                (self.clone(), key.clone(), Call::new(sums.headers(cloud, true)));
             sending.spawn(async move {
                 let sent = call.run(part).await;
                 drop(memory);

@@ -54,12 +54,15 @@ impl Sums {
         Self { bytes: self.bytes + next.bytes, crc64, crc32c, md5: None }
     }
 
-    /// Headers by which the store checks what it receives. Those of S3 are made by its client,
-    /// which signs them.
-    pub(super) fn headers(&self, cloud: Cloud) -> HeaderMap {
+    /// Headers by which the store checks what it receives. `is_summed`: the client makes those of S3.
+    pub(super) fn headers(&self, cloud: Cloud, is_summed: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match (cloud, self.md5) {
-            (Cloud::S3, _) | (Cloud::Azure, None) => {}
+            (Cloud::S3, _) if is_summed => {}
+            (Cloud::S3, _) => {
+                headers.insert(S3_CRC64, plain(&BASE64.encode(self.crc64.to_be_bytes())));
+            }
+            (Cloud::Azure, None) => {}
             (Cloud::Gcs, _) => {
                 let value = format!("crc32c={}", BASE64.encode(self.crc32c.to_be_bytes()));
                 headers.insert(GOOGLE_HASH, plain(&value));
@@ -136,7 +139,7 @@ mod tests {
         let of = |cloud| Sums::of(cloud, &[Bytes::from_static(b"123456789")], None);
         assert_eq!(of(Cloud::S3).crc64, 0xae8b_1486_0a79_9888);
         assert_eq!(of(Cloud::Gcs).crc32c, 0xe306_9283);
-        let empty = Sums::of(Cloud::Azure, &[], None).headers(Cloud::Azure);
+        let empty = Sums::of(Cloud::Azure, &[], None).headers(Cloud::Azure, false);
         assert_eq!(empty[CONTENT_MD5], "1B2M2Y8AsgTpgAmY7PhCfg==");
     }
 

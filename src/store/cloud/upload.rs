@@ -127,7 +127,7 @@ impl CloudStore {
         let payload = PutPayload::from_iter(pieces);
         let (writing, payload) = (&writing, &payload);
         let put = |failures| async move {
-            let call = Call::new(sums.headers(self.shared.cloud));
+            let call = Call::new(sums.headers(self.shared.cloud, self.shared.unsummed.is_none()));
             let put = self.put_once(writing, payload.clone(), &call).await;
             // The client, too, tries again.
             let unclear = failures > 0 || call.notes().requests > 1;
@@ -151,7 +151,8 @@ impl CloudStore {
         let mode = self.mode(key, condition).await?;
         let options = PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
         let path = self.path(key)?;
-        let put = call.run(self.shared.client.put_opts(&path, payload, options)).await;
+        let client = self.shared.unsummed.as_ref().unwrap_or(&self.shared.client);
+        let put = call.run(client.put_opts(&path, payload, options)).await;
         put.map_err(|error| self.fault("writing", key, condition, &error, call))
     }
 
