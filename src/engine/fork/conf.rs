@@ -160,6 +160,10 @@ fn adapted(order: &ForkOrder) -> Vec<(&'static str, &'static str)> {
         // Debian's packages have it outside of the data directory.
         set.push(("stats_temp_directory", "pg_stat_tmp"));
     }
+    if order.plan.postgres_major >= 18 {
+        // The source's kernel and package may offer io_uring, and those of this machine not.
+        set.push(("io_method", "worker"));
+    }
     set
 }
 
@@ -393,6 +397,10 @@ mod tests {
         let text = conf(&order, Stage::Recovery);
         assert_eq!(value(&text, "promote_trigger_file"), None);
         assert_eq!(value(&text, "sync_replication_slots"), Some("'off'"));
+        assert_eq!(value(&text, "io_method"), None);
+        order.plan.postgres_major = 18;
+        let text = conf(&order, Stage::Recovery);
+        assert_eq!(value(&text, "io_method"), Some("'worker'"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const OPTIONS: &str = "-c default_transaction_read_only=off -c statement_timeout
     -c lock_timeout=0 -c synchronous_commit=local -c session_preload_libraries= \
     -c local_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
     -c log_min_error_statement=panic -c search_path=pg_catalog";
+/// The same against the source's triggers on logins, which begin with this version.
+const LOGIN_TRIGGERS_SINCE: u32 = 17;
+const NO_LOGIN_TRIGGERS: &str = " -c event_triggers=off";
 
 /// The private entrance of a fork's server.
 pub(super) struct Door<'a> {
@@ -122,7 +125,7 @@ impl Door<'_> {
                     .port(self.order.site.port)
                     .user(role)
                     .dbname(database)
-                    .options(OPTIONS)
+                    .options(options(self.order.plan.postgres_major))
                     .application_name("btar");
                 match session(&config, self.clock).await {
                     Ok(client) => return Ok(Some(client)),
@@ -164,6 +167,12 @@ impl Door<'_> {
         };
         Ok(row.map(texts).unwrap_or_default())
     }
+}
+
+/// Settings for our own sessions on a server of this version.
+fn options(postgres_major: u32) -> String {
+    let triggers = if postgres_major >= LOGIN_TRIGGERS_SINCE { NO_LOGIN_TRIGGERS } else { "" };
+    format!("{OPTIONS}{triggers}")
 }
 
 /// Logs in through the public port, as the administrator will.
