@@ -38,6 +38,9 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 const PASSWORD: &str = "hunter2-is-long-enough";
+/// Names of base backups.
+const FULL: &str = "2026-12-01_10-00_0";
+const INCREMENTAL: &str = "2026-12-02_10-00_0";
 /// Where the process that makes the fork finds this version's programs.
 const PROGRAMS: &str = "BTAR_TEST_VERSIONS_PROGRAMS";
 
@@ -177,16 +180,15 @@ fn forks(bin: &Path, major: u32) {
     let mut backed = Backed::start(bin, if major >= 17 { "summarize_wal = on" } else { "" });
     refuse_logins(&backed, major);
     backed.insert(50);
+    // What this machine may not have. The source goes on without it.
+    let conf = backed.source.data().join("postgresql.conf");
+    let text = fs::read_to_string(&conf).unwrap();
     if major >= 18 {
-        // What this machine may not have. The source does not run with it either.
-        let conf = backed.source.data().join("postgresql.conf");
-        let text = fs::read_to_string(&conf).unwrap();
-        fs::write(&conf, text.clone() + "\nio_method = io_uring\n").unwrap();
-        backed.base_backup("2026-12-01_10-00_0");
-        fs::write(&conf, text).unwrap();
-    } else {
-        backed.base_backup("2026-12-01_10-00_0");
+        let foreign = "io_method = io_uring\nfile_copy_method = clone\n";
+        fs::write(&conf, format!("{text}\n{foreign}")).unwrap();
     }
+    backed.base_backup(FULL);
+    fs::write(&conf, text).unwrap();
     for _ in 0..3 {
         backed.insert(50);
         backed.archive();
@@ -196,7 +198,7 @@ fn forks(bin: &Path, major: u32) {
     backed.insert(50);
     backed.archive();
     backed.insert(50);
-    let mark = backed.mark();
+    let mark = in_no_time(&backed, major);
     backed.source.psql("commit prepared 'p';; delete from orders where id % 3 = 0");
     backed.insert(10);
     let last = backed.mark();
@@ -213,6 +215,7 @@ fn forks(bin: &Path, major: u32) {
     assert_eq!(world.psql(&order, state), "f|off|7MB||1");
     if major >= 18 {
         assert_eq!(world.psql(&order, "show io_method"), "worker");
+        assert_eq!(world.psql(&order, "show file_copy_method"), "copy");
     }
     world.remove(&order);
 
@@ -257,6 +260,17 @@ fn refuse_logins(backed: &Backed, major: u32) {
     }
 }
 
+/// A moment at which the superuser has no time for a transaction: our sessions need it all the same.
+fn in_no_time(backed: &Backed, major: u32) -> Mark {
+    if major < 17 {
+        return backed.mark();
+    }
+    backed.mark_between(
+        "alter role postgres set transaction_timeout = '1ms'",
+        "alter role postgres reset transaction_timeout",
+    )
+}
+
 /// The source gets higher limits after its base backup, which a standby must follow.
 fn raise_floors(backed: &Backed) {
     backed.source.psql(
@@ -273,20 +287,20 @@ fn refuses_an_incremental_backup(world: &World, backed: &mut Backed, major: u32)
     if major < 17 {
         return "";
     }
-    let manifest = backed.manifest("2026-12-01_10-00_0");
+    let manifest = backed.manifest(FULL);
     let incremental = OsStr::new("--incremental");
     wait_for("an incremental base backup", Duration::from_secs(60), || {
         let arguments = [incremental, manifest.as_os_str()];
-        backed.try_base_backup("2026-12-02_10-00_0", &arguments).ok()
+        backed.try_base_backup(INCREMENTAL, &arguments).ok()
     });
     backed.insert(10);
     backed.archive();
     let order = world.order(world.plan(RecoveryTarget::LatestTransaction));
-    assert_eq!(order.plan.backup_name, "2026-12-02_10-00_0");
+    assert_eq!(order.plan.backup_name, INCREMENTAL);
     let error = world.run(&order, ForkPhase::Planned).unwrap_err();
     assert!(matches!(error, ForkError::Incremental { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("2026-12-02_10-00_0 is an incremental one"), "{text}");
+    assert!(text.contains(&format!("{INCREMENTAL} is an incremental one")), "{text}");
     world.remove(&order);
     ", and an incremental base backup"
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{Cluster, command},
-    support::{Place, pause, source::Mark},
+    support::{Place, source::Mark},
 };
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
@@ -10,7 +10,6 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// Where the site lies in the store.
@@ -59,12 +58,17 @@ impl Backed {
 
     /// What the table holds now, with a moment at which nothing else was committed.
     pub(crate) fn mark(&self) -> Mark {
-        pause(Duration::from_millis(20));
-        let row = self.source.psql(
-            "select to_char(clock_timestamp() at time zone 'UTC', \
-             'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), count(*), coalesce(sum(id), 0) from orders",
-        );
-        pause(Duration::from_millis(20));
+        self.mark_between("select 1", "select 1")
+    }
+
+    /// The same, with a statement right before it and one right behind it, in the same session.
+    pub(crate) fn mark_between(&self, before: &str, behind: &str) -> Mark {
+        let said = self.source.psql(&format!(
+            "{before};; select pg_sleep(0.02);; select to_char(clock_timestamp() at time zone 'UTC', \
+             'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), count(*), coalesce(sum(id), 0) from orders;; \
+             select pg_sleep(0.02);; {behind}"
+        ));
+        let row = said.lines().find(|line| line.contains('|')).unwrap();
         let parts: Vec<&str> = row.split('|').collect();
         let number = |at: usize| parts[at].parse().unwrap();
         Mark { time: parts[0].to_owned(), rows: number(1), sum: number(2) }
@@ -112,7 +116,7 @@ impl Backed {
     /// Closes the segment and stores all that are closed.
     pub(crate) fn archive(&mut self) {
         self.source.psql("select pg_switch_wal();; select txid_current()");
-        let current = self.source.psql("select pg_walfile_name(pg_current_wal_lsn())");
+        let current = self.source.psql("select pg_walfile_name(pg_current_wal_insert_lsn())");
         let files = fs::read_dir(self.source.wal()).unwrap();
         let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let is_new = |name: &String| name.len() == 24 && *name > self.archived && *name < current;
