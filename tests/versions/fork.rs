@@ -51,11 +51,12 @@ pub(crate) fn check(test: &str, major: u32) {
         return forks(Path::new(&bin), major);
     }
     let bin = postgres::bin(major);
-    let path = std::env::var("PATH").unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let dirs = std::iter::once(bin.clone()).chain(std::env::split_paths(&path));
     let out = command(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env("HOME", "/")
-        .env("PATH", format!("{}:{path}", bin.display()))
+        .env("PATH", std::env::join_paths(dirs).unwrap())
         .env(PROGRAMS, &bin)
         .output()
         .unwrap();
