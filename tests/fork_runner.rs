@@ -373,19 +373,32 @@ async fn a_run_that_dies_at_any_moment_can_be_repeated() {
     let mut deaths = 0;
     // Later and later, so that every phase is met.
     for round in 1..60_u64 {
-        let limit = world.clock.sleep(Duration::from_millis(40 * round));
-        tokio::select! {
-            done = world.run(&order, ForkPhase::Restoring) => {
-                done.unwrap();
-                break;
-            }
-            () = limit => deaths += 1,
+        if dies_after(&world, &order, Duration::from_millis(40 * round)) {
+            deaths += 1;
+        } else {
+            break;
         }
     }
     assert!(deaths >= 3, "the run was never interrupted");
     world.run(&order, ForkPhase::Verifying).await.unwrap();
     check_rows(&order, &marks[7]);
     world.remove(&order).await;
+}
+
+/// Runs the fork for so long and drops it. Says whether it had not ended.
+fn dies_after(world: &World, order: &ForkOrder, limit: Duration) -> bool {
+    let run = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // The end of the runtime waits for files that are still being deleted, as the end of a process
+        // would end that: otherwise they would be the next run's.
+        runtime.block_on(async {
+            tokio::select! {
+                done = world.run(order, ForkPhase::Restoring) => done.map(|()| false).unwrap(),
+                () = world.clock.sleep(limit) => true,
+            }
+        })
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

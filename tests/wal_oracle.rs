@@ -35,7 +35,8 @@ use std::{
     path::{Path, PathBuf},
 };
 use workload::{
-    MIB, crash, crash_in_a_message, many_files, message, page_images, settings_change, transactions,
+    MIB, crash, crash_in_a_message, many_files, message, page_images, rarities, settings_change,
+    transactions,
 };
 
 #[test]
@@ -45,6 +46,7 @@ fn small_segments_match_pg_waldump() {
         cluster.start();
         transactions(&cluster);
         many_files(&cluster);
+        rarities(&cluster);
         page_images(&cluster);
         message(&cluster, 5);
         settings_change(&cluster);

@@ -128,8 +128,12 @@ impl Drop for Cluster {
     }
 }
 
-/// The program directories of every PostgreSQL on this machine, the newest last.
+/// The program directories of every PostgreSQL on this machine, the newest last; or the one of the
+/// folder that `BTAR_TEST_POSTGRES` names.
 pub(crate) fn postgres_bins() -> Vec<PathBuf> {
+    if let Some(folder) = std::env::var_os("BTAR_TEST_POSTGRES") {
+        return vec![Path::new(&folder).join("bin")];
+    }
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

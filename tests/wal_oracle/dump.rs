@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The names of PostgreSQL's own resource managers (`rmgrlist.h`).
-const MANAGERS: &[&str] = &[
+pub(crate) const MANAGERS: &[&str] = &[
     "XLOG",
     "Transaction",
     "Storage",

@@ -1,6 +1,6 @@
 //! What a database does that leaves records of many kinds and sizes in the log.
 
-use crate::cluster::{Cluster, wait_for};
+use crate::cluster::{Cluster, give, wait_for};
 use btar::{
     domain::lsn::{Lsn, Segment, SegmentSize, Timeline},
     wal::page::PAGE_SIZE,
@@ -60,6 +60,46 @@ pub(crate) fn many_files(cluster: &Cluster) {
          create database d;; drop database d;;
          create table g as select * from k;; truncate g;; alter table k add column z int;;
          cluster k using k_n_idx",
+    );
+}
+
+/// What the others leave out: multixacts, frozen and pruned rows, catalogues that are written anew,
+/// truncated files, tablespaces, origins that go, rows that are large, indexes that are vacuumed, and
+/// more subtransactions than a page of the commit log holds.
+pub(crate) fn rarities(cluster: &Cluster) {
+    let space = cluster.dir.path().join("space");
+    fs::create_dir_all(&space).unwrap();
+    give(&space);
+    cluster.psql(&format!("create tablespace rare location '{}'", space.display()));
+    cluster.psql(
+        "create table r (n int primary key, t text) with (fillfactor = 50) tablespace rare;;
+         insert into r select g, repeat(md5(g::text), 4) from generate_series(1, 3000) g;;
+         create table toasted (t text);; alter table toasted alter t set storage external;;
+         insert into toasted select repeat(md5(g::text), 9000) from generate_series(1, 5) g;;
+         update r set t = t || 'x' where n % 3 = 0;; update r set t = t || 'y' where n % 3 = 0;;
+         select count(*) from r;;
+         begin; select * from r where n < 50 for key share; savepoint a;
+           update r set t = 'z' where n < 50; savepoint b;
+           select count(*) from (select * from r where n < 90 for share) l; commit;;
+         insert into r values (1, 'a') on conflict (n) do update set t = 'upsert';;
+         delete from r where n > 1000;; vacuum (freeze, verbose) r;;
+         vacuum k",
+    );
+    cluster.psql(
+        "create table many (n int);;
+         do $$ begin for n in 1..33000 loop
+           begin insert into many values (n); exception when others then null; end;
+         end loop; end $$;;
+         vacuum full pg_class;; truncate toasted, g;; reindex table k;;
+         select pg_replication_origin_create('gone');;
+         select pg_replication_origin_advance('gone', '0/1');;
+         select pg_replication_origin_drop('gone');;
+         alter table r set tablespace pg_default;; drop tablespace rare;;
+         create materialized view m as select * from k;; refresh materialized view m;;
+         alter sequence s restart with 7;; select setval('s', 1000);;
+         delete from k where n % 2 = 0;; vacuum k;; vacuum (freeze) pg_catalog.pg_attribute;;
+         select brin_summarize_new_values(c.oid) from pg_class c join pg_am a on a.oid = c.relam
+           where a.amname = 'brin'",
     );
 }
 

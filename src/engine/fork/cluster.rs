@@ -79,6 +79,14 @@ impl Cluster<'_> {
         })
     }
 
+    /// Where the base backup goes on from, when it is an incremental one (`backup_label` of
+    /// PostgreSQL 17 and newer: `build_backup_content` in `xlogbackup.c`).
+    pub(super) fn incremental_from(&self) -> Result<Option<String>, ForkError> {
+        let label = read_file(&self.site.data().join("backup_label"))?.unwrap_or_default();
+        let from = label.lines().find_map(|line| line.strip_prefix("INCREMENTAL FROM LSN: "));
+        Ok(from.map(|lsn| lsn.trim().to_owned()))
+    }
+
     /// Puts the source's configuration aside and takes away what was left of its life.
     pub(super) fn adopt(&self) -> Result<(), ForkError> {
         let data = self.site.data();

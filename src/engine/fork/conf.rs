@@ -160,6 +160,13 @@ fn adapted(order: &ForkOrder) -> Vec<(&'static str, &'static str)> {
         // Debian's packages have it outside of the data directory.
         set.push(("stats_temp_directory", "pg_stat_tmp"));
     }
+    if order.plan.postgres_major >= 18 {
+        // The source's kernel and package may offer io_uring, and those of this machine not.
+        set.push(("io_method", "worker"));
+        // Nor need the file system here do what the source's does, and a replay that copies a database
+        // would end with that.
+        set.push(("file_copy_method", "copy"));
+    }
     set
 }
 
@@ -205,6 +212,8 @@ fn guards(order: &ForkOrder, stage: Stage) -> Vec<(&'static str, String)> {
     }
     if major >= 17 {
         set.push(("sync_replication_slots", "off".to_owned()));
+        // Who follows the fork's changes would wait for the source's standbys.
+        set.push(("synchronized_standby_slots", String::new()));
     }
     // PostgreSQL takes an empty target for "no target at all" and complains about a second one, so
     // the others come before the one that counts (`assign_recovery_target_time`).
@@ -393,6 +402,12 @@ mod tests {
         let text = conf(&order, Stage::Recovery);
         assert_eq!(value(&text, "promote_trigger_file"), None);
         assert_eq!(value(&text, "sync_replication_slots"), Some("'off'"));
+        assert_eq!(value(&text, "synchronized_standby_slots"), Some("''"));
+        assert_eq!(value(&text, "io_method"), None);
+        order.plan.postgres_major = 18;
+        let text = conf(&order, Stage::Recovery);
+        assert_eq!(value(&text, "io_method"), Some("'worker'"));
+        assert_eq!(value(&text, "file_copy_method"), Some("'copy'"));
     }
 
     #[test]

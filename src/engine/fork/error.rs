@@ -102,6 +102,19 @@ pub enum ForkError {
         #[source]
         source: Box<RestoreError>,
     },
+    /// The base backup is a part of one (`pg_basebackup --incremental`, from PostgreSQL 17 on).
+    #[error(
+        "the base backup {backup} is an incremental one: it holds only what changed after {from} and \
+         the base backups before it are needed with it, which is not supported; keep a full base \
+         backup in the repository (pg_combinebackup makes one of the parts), or fork to a moment \
+         before this one ended"
+    )]
+    Incremental {
+        /// Name of the backup.
+        backup: String,
+        /// Position of the backup that it goes on from, as its label has it.
+        from: String,
+    },
     /// The order names no store for the base backup.
     #[error("nothing says where the base backup is to be read")]
     NoStore,

@@ -47,8 +47,7 @@ pub(super) async fn promote_and_open(job: &Job<'_>) -> Result<(), ForkError> {
     job.cluster.stop(Stop::Fast).await?;
     check_port(&job.order.site)?;
     start_open(job).await?;
-    let (order, site) = (job.order, &job.order.site);
-    server::log_in(&site.host, site.port, &order.admin_user, &order.admin_password, job.clock).await
+    server::log_in(job.order, job.clock).await
 }
 
 /// Starts an open fork, unless it runs, and waits until it takes connections.

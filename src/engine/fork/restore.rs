@@ -43,6 +43,10 @@ pub(super) async fn restore(job: &Job<'_>) -> Result<(), ForkError> {
     if found != plan.system_identifier {
         return Err(ForkError::WrongCluster { expected: plan.system_identifier, found });
     }
+    // PostgreSQL would refuse it as well, but only when it starts, and speak of a data directory.
+    if let Some(from) = job.cluster.incremental_from()? {
+        return Err(ForkError::Incremental { backup: plan.backup_name.clone(), from });
+    }
     job.cluster.adopt()?;
     site.mark_restored(plan)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::lsn::Lsn,
-    engine::fork::{ForkOrder, Secret, error::ForkError},
+    engine::fork::{ForkOrder, ForkSite, error::ForkError},
     sys::clock::Clock,
 };
 use std::{error::Error, time::Duration};
@@ -17,6 +17,8 @@ const OPTIONS: &str = "-c default_transaction_read_only=off -c statement_timeout
     -c lock_timeout=0 -c synchronous_commit=local -c session_preload_libraries= \
     -c local_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
     -c log_min_error_statement=panic -c search_path=pg_catalog";
+/// The same for 17 and newer, which have triggers on logins and a limit for whole transactions.
+const OPTIONS_17: &str = " -c event_triggers=off -c transaction_timeout=0";
 
 /// The private entrance of a fork's server.
 pub(super) struct Door<'a> {
@@ -122,7 +124,7 @@ impl Door<'_> {
                     .port(self.order.site.port)
                     .user(role)
                     .dbname(database)
-                    .options(OPTIONS)
+                    .options(options(self.order.plan.postgres_major))
                     .application_name("btar");
                 match session(&config, self.clock).await {
                     Ok(client) => return Ok(Some(client)),
@@ -166,22 +168,24 @@ impl Door<'_> {
     }
 }
 
+/// Settings for our own sessions on a server of this version.
+fn options(postgres_major: u32) -> String {
+    let newer = if postgres_major >= 17 { OPTIONS_17 } else { "" };
+    format!("{OPTIONS}{newer}")
+}
+
 /// Logs in through the public port, as the administrator will.
-pub(super) async fn log_in(
-    host: &str,
-    port: u16,
-    user: &str,
-    password: &Secret,
-    clock: &dyn Clock,
-) -> Result<(), ForkError> {
+pub(super) async fn log_in(order: &ForkOrder, clock: &dyn Clock) -> Result<(), ForkError> {
+    let ForkSite { host, port, .. } = &order.site;
     // What listens on every address is reached on this one.
-    let host = match host {
+    let host = match host.as_str() {
         "*" | "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
         host => host,
     };
     let mut config = Config::new();
-    config.host(host).port(port).user(user).password(password.expose()).dbname("template1");
+    config.host(host).port(*port).user(&order.admin_user).dbname("template1");
+    config.password(order.admin_password.expose()).options(options(order.plan.postgres_major));
     session(&config, clock).await.map(drop).map_err(|e| fault("logging in as the administrator", e))
 }
 
@@ -259,6 +263,16 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_servers_are_not_asked_for_what_they_do_not_know() {
+        let newer = ["event_triggers", "transaction_timeout"];
+        for (major, knows) in [(13, false), (16, false), (17, true), (18, true)] {
+            let options = options(major);
+            assert!(newer.iter().all(|name| options.contains(name) == knows), "{major}: {options}");
+            assert!(options.contains("-c statement_timeout=0 "), "{major}: {options}");
+        }
+    }
 
     #[test]
     fn names_and_texts_cannot_break_out() {

@@ -61,8 +61,11 @@ pub(crate) fn program(name: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is missing: install {package} (make deps)"))
 }
 
-/// The newest PostgreSQL on this machine.
+/// The newest PostgreSQL on this machine, or that of the folder that `BTAR_TEST_POSTGRES` names.
 pub(crate) fn postgres_bin() -> PathBuf {
+    if let Some(folder) = std::env::var_os("BTAR_TEST_POSTGRES") {
+        return Path::new(&folder).join("bin");
+    }
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -158,6 +158,7 @@ impl Recorded {
     pub(crate) fn get() -> Self {
         let mut version = DefaultHasher::new();
         include_str!("source.rs").hash(&mut version);
+        postgres_bin().hash(&mut version);
         let user = super::postgres_user()
             .map_or_else(|| run(Command::new("id").arg("-u")), |u| u.0.to_string());
         let home = std::env::temp_dir().join(format!("btar-tests-{user}-{:x}", version.finish()));
