@@ -56,10 +56,21 @@ async fn keeps_promises_where_conditions_are_not_kept() {
     keeps_its_promises(&*store, traits).await;
 }
 
+/// As behind TLS: then the call gives the checksum of a small object, and not the client.
+#[tokio::test]
+async fn keeps_promises_where_contents_are_not_signed() {
+    let server = server().await;
+    let store = open(&server, "unsigned_payload = true");
+    keeps_its_promises(&*store, Traits::ALL).await;
+    assert_eq!(server.objects().uploads(), 0, "failed uploads are ended");
+}
+
 #[tokio::test]
 async fn proves_writes_by_its_checksum_or_by_reading_back() {
     let read_back = "proof = \"read_back\"";
     for (tells_checksums, more, expect) in [
+        (true, "unsigned_payload = true", Proof::Checksum(Checksum::Crc64Nvme)),
+        (false, "unsigned_payload = true", Proof::ReadBack),
         (true, "", Proof::Checksum(Checksum::Crc64Nvme)),
         (false, "", Proof::ReadBack),
         (true, read_back, Proof::ReadBack),

@@ -282,12 +282,15 @@ impl Objects {
     }
 }
 
-/// The answer to a checksum that is not that of the body.
+/// The answer to a checksum that is not that of the body, or is not there. Stores take contents without
+/// one; we do not send any.
 fn wrong_checksum(request: &Request) -> Option<Answer> {
     let body = &request.body;
+    let mut is_given = false;
     // Only what is given is computed.
-    let differs = |name: &str, ours: &dyn Fn() -> String| {
+    let mut differs = |name: &str, ours: &dyn Fn() -> String| {
         request.header(name).is_some_and(|given| {
+            is_given = true;
             let ours = ours();
             given.split(',').all(|one| one.trim() != ours)
         })
@@ -296,7 +299,7 @@ fn wrong_checksum(request: &Request) -> Option<Answer> {
         || differs("x-amz-checksum-crc64nvme", &|| crc64(body))
         || differs("x-amz-checksum-sha256", &|| BASE64.encode(digest(&SHA256, body)))
         || differs("x-goog-hash", &|| format!("crc32c={}", crc32c(body)));
-    wrong.then(|| error(StatusCode::BAD_REQUEST, "BadDigest"))
+    (wrong || !is_given).then(|| error(StatusCode::BAD_REQUEST, "BadDigest"))
 }
 
 fn crc64(bytes: &[u8]) -> String {
