@@ -203,11 +203,8 @@ mod tests {
                     3\t0/13000438\tbefore 2026-11-26 13:33:15.414906+05:30\n\n";
         let path = TimelinePath::parse(Timeline(4), text).unwrap();
         let preferred: Vec<_> = path.preferred(SegmentSize::DEFAULT).collect();
-        let expect = [
-            (Timeline(1), 0..0x0E),
-            (Timeline(3), 0x0E..0x13),
-            (Timeline(4), 0x13..u64::MAX),
-        ];
+        let expect =
+            [(Timeline(1), 0..0x0E), (Timeline(3), 0x0E..0x13), (Timeline(4), 0x13..u64::MAX)];
         assert_eq!(preferred, expect);
         assert_eq!(path.end_on(Timeline(1)), Some(Lsn(0x0E00_0438)));
         assert_eq!(path.end_on(Timeline(2)), None);

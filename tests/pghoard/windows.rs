@@ -18,7 +18,8 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 pub(crate) fn reader(site: &Site, keys: Keys) -> Reader {
-    let place = BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(site.prefix).unwrap() };
+    let place =
+        BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(site.prefix).unwrap() };
     Reader::new(Arc::new(site.store()), place, String::new(), Arc::new(NoMemory))
         .with_keys(Arc::new(keys))
 }

@@ -62,9 +62,10 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
     problems.dedup();
     let window = RestoreWindow::new(backups.iter().filter_map(|b| b.range.clone()).collect());
     // The one from which a fork at the latest transaction is made.
-    let newest = backups.iter().filter(|backup| backup.range.is_some()).max_by_key(|backup| {
-        evidence.runs.get(&backup.name).map(|run| run.run.timeline)
-    });
+    let newest = backups
+        .iter()
+        .filter(|backup| backup.range.is_some())
+        .max_by_key(|backup| evidence.runs.get(&backup.name).map(|run| run.run.timeline));
     let frontier = newest.and_then(|backup| match evidence.chains.get(&backup.name) {
         Some(chain) => binlogs::frontier(chain, evidence.repository),
         None => frontier(evidence.runs.get(&backup.name)?),
@@ -100,9 +101,9 @@ fn give_up_what_newer_timelines_have(evidence: &Evidence<'_>, backups: &mut [Cat
     for (listed, backup) in evidence.backups.iter().zip(backups) {
         let Some(run) = evidence.runs.get(&listed.label) else { continue };
         let archive = listed.archive.as_deref();
-        let newer = reached.iter().filter(|((of, timeline), _)| {
-            *of == archive && *timeline > run.run.timeline
-        });
+        let newer = reached
+            .iter()
+            .filter(|((of, timeline), _)| *of == archive && *timeline > run.run.timeline);
         let Some(claimed) = newer.map(|(_, latest)| *latest).max() else { continue };
         backup.range = backup.range.take().filter(|range| range.latest > claimed).map(|range| {
             let after = claimed + TimeDelta::microseconds(1);

@@ -192,8 +192,7 @@ fn nothing_newer(
     let known = observed.look.paths.get(name);
     let is_known = |timeline| known.into_iter().flatten().any(|path| path.target() == timeline);
     let stored = observed.look.archive_of(listed).into_iter().flat_map(Archive::timelines);
-    let mut unknown =
-        stored.filter(|newer| *newer > indexed.run.timeline && !is_known(*newer));
+    let mut unknown = stored.filter(|newer| *newer > indexed.run.timeline && !is_known(*newer));
     unknown.next().map_or(Ok(()), |timeline| Err(RecoverError::UnknownTimeline(timeline)))
 }
 
