@@ -189,7 +189,7 @@ mod tests {
                 prop_assert_eq!(&found[..], &path.candidates(number, size)[..1]);
                 // PostgreSQL takes the newest timeline that has begun, whether it is on the way or not.
                 let begun = (0..ends.len()).rev().find(|at| ends[*at] / size.bytes() <= number);
-                let names = (1..=ends.len() as u32).chain([timeline]).collect::<Vec<_>>();
+                let names: Vec<u32> = (1..).take(ends.len()).chain([timeline]).collect();
                 prop_assert_eq!(found[0].timeline.0, names[begun.map_or(0, |at| at + 1)]);
             }
         }
