@@ -57,6 +57,9 @@ impl From<RecoverError> for AppError {
             RecoverError::Store(error) => Self::Store(error),
             RecoverError::NoKey { .. } => Self::refused("private_key_missing", error.to_string()),
             RecoverError::WrongKey { .. } => Self::refused("private_key_wrong", error.to_string()),
+            RecoverError::UnknownTimeline(_) => {
+                Self::refused("timeline_unknown", error.to_string())
+            }
             RecoverError::Changed(_) | RecoverError::ClockJump(_) => {
                 Self::refused("not_restorable", error.to_string())
             }

@@ -69,6 +69,7 @@ impl PrimaryView {
             backups: &look.backups,
             needs: &look.needs,
             runs: &BTreeMap::new(),
+            paths: &look.paths,
             chains: &BTreeMap::new(),
             damaged: &BTreeSet::new(),
             problems: Vec::new(),

@@ -37,6 +37,11 @@ impl TimelinePath {
     /// Reads the history file of `timeline`: a line for each ancestor with its number and the
     /// position where the next one left it (`readTimeLineHistory` in `timeline.c`).
     ///
+    /// The positions may fall. Who recovers towards timeline 2 and stops before that begins is on
+    /// timeline 1, and begins timeline 3 there; PostgreSQL writes that 3 left 2, all the same
+    /// (`writeTimeLineHistory` is given the timeline that was aimed at), at a position that 2 never
+    /// had. Such a timeline is not on the way.
+    ///
     /// # Errors
     /// [`NotAHistory`] with the line.
     pub fn parse(timeline: Timeline, text: &str) -> Result<Self, NotAHistory> {
@@ -51,16 +56,15 @@ impl TimelinePath {
             let mut fields = line.split_whitespace();
             let parent = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
             let end: Lsn = fields.next().and_then(|field| field.parse().ok()).ok_or_else(bad)?;
-            // Times do not run backwards: parents rise, and are left one after the other.
             let older = stretches.last().map_or(0, |stretch: &Stretch| stretch.timeline.0);
-            if end < begin || parent <= older || parent >= timeline.0 {
+            if parent <= older || parent >= timeline.0 {
                 return Err(bad());
             }
             stretches.push(Stretch { timeline: Timeline(parent), begin, end: Some(end) });
             begin = end;
         }
         stretches.push(Stretch { timeline, begin, end: None });
-        Ok(Self { stretches })
+        Ok(Self { stretches: taken(stretches) })
     }
 
     /// The timeline that this way leads to.
@@ -122,6 +126,24 @@ impl TimelinePath {
     }
 }
 
+/// The stretches that the way takes: of each position the newest timeline that holds it, as
+/// `tliOfPointInHistory` in `timeline.c` finds it.
+fn taken(stretches: Vec<Stretch>) -> Vec<Stretch> {
+    let mut taken: Vec<Stretch> = Vec::with_capacity(stretches.len());
+    for stretch in stretches.into_iter().rev() {
+        let Some(newer) = taken.last() else {
+            taken.push(stretch);
+            continue;
+        };
+        let end = stretch.end.map_or(newer.begin, |end| end.min(newer.begin));
+        if stretch.begin <= end {
+            taken.push(Stretch { end: Some(end), ..stretch });
+        }
+    }
+    taken.reverse();
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,8 +179,6 @@ mod tests {
             ends in proptest::collection::vec(0_u64..6 << 20, 0..6),
             timeline in 7_u32..9,
         ) {
-            let mut ends = ends;
-            ends.sort_unstable();
             let lines = ends.iter().enumerate().map(|(n, end)| format!("{}\t{}\tx\n", n + 1, Lsn(*end)));
             let lines: String = lines.collect();
             let path = TimelinePath::parse(Timeline(timeline), &lines).unwrap();
@@ -167,13 +187,37 @@ mod tests {
                 let of = path.preferred(size).filter(|(_, numbers)| numbers.contains(&number));
                 let found: Vec<_> = of.map(|(timeline, _)| Segment { timeline, number }).collect();
                 prop_assert_eq!(&found[..], &path.candidates(number, size)[..1]);
+                // PostgreSQL takes the newest timeline that has begun, whether it is on the way or not.
+                let begun = (0..ends.len()).rev().find(|at| ends[*at] / size.bytes() <= number);
+                let names: Vec<u32> = (1..).take(ends.len()).chain([timeline]).collect();
+                prop_assert_eq!(found[0].timeline.0, names[begun.map_or(0, |at| at + 1)]);
             }
         }
     }
 
     #[test]
+    fn a_timeline_that_was_left_before_it_began_is_not_on_the_way() {
+        // What PostgreSQL 15 wrote: twice back, the second time to before the first time.
+        let text = "1\t0/14000438\tbefore 2026-11-26 13:32:58.575419+05:30\n\n\n\
+                    2\t0/E000438\tbefore 2026-11-26 13:32:53.792394+05:30\n\n\n\
+                    3\t0/13000438\tbefore 2026-11-26 13:33:15.414906+05:30\n\n";
+        let path = TimelinePath::parse(Timeline(4), text).unwrap();
+        let preferred: Vec<_> = path.preferred(SegmentSize::DEFAULT).collect();
+        let expect =
+            [(Timeline(1), 0..0x0E), (Timeline(3), 0x0E..0x13), (Timeline(4), 0x13..u64::MAX)];
+        assert_eq!(preferred, expect);
+        assert_eq!(path.end_on(Timeline(1)), Some(Lsn(0x0E00_0438)));
+        assert_eq!(path.end_on(Timeline(2)), None);
+        // What timeline 1 had up to where it was first left is behind where it was left in the end.
+        assert!(path.passes(Timeline(1), Lsn(0x0E00_0400)));
+        assert!(!path.passes(Timeline(1), Lsn(0x1000_0000)));
+        assert!(!path.passes(Timeline(2), Lsn(0x1600_0000)));
+        assert!(path.passes(Timeline(3), Lsn(0x1000_0000)));
+    }
+
+    #[test]
     fn what_is_no_history_is_refused_with_its_line() {
-        for text in ["x", "1", "1\tnowhere", "3\t0/0", "1\t0/9\n2\t0/8", "2\t0/8\n1\t0/9"] {
+        for text in ["x", "1", "1\tnowhere", "3\t0/0", "2\t0/8\n1\t0/9", "1\t0/8\n1\t0/9"] {
             assert!(TimelinePath::parse(Timeline(3), text).is_err(), "{text}");
         }
     }

@@ -10,19 +10,34 @@ use std::{
     time::Duration,
 };
 
-/// Where the fixture was unpacked, and what is true about it.
+/// Where a fixture was unpacked, and what is true about it.
 struct Fixture {
     dir: tempfile::TempDir,
 }
 
 impl Fixture {
     fn new() -> Self {
+        Self::unpacked("pghoard/pghoard-orders.tar.zst")
+    }
+
+    /// The site whose database was set back three times. It is `orders` here, as the service is.
+    fn branches() -> Self {
+        let fixture = Self::unpacked("pghoard-branches/pghoard-branches.tar.zst");
+        let at = |name| fixture.dir.path().join(name);
+        fs::rename(at("branches"), at("orders")).unwrap();
+        fixture
+    }
+
+    fn unpacked(packed: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("btar-site-").tempdir().unwrap();
-        let packed = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/pghoard/pghoard-orders.tar.zst");
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(packed);
         let plain = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
         tar::Archive::new(&*plain).unpack(dir.path()).unwrap();
         Self { dir }
+    }
+
+    fn key(&self, id: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("keys/{id}.pem"))).unwrap()
     }
 
     fn truth(&self) -> Value {
@@ -120,6 +135,58 @@ fn a_site_that_arrives_in_any_order_is_copied_and_forked_from_with_the_primary_g
     assert_eq!(ledger(&uri).0, truth["final_state"]["row_count"].as_u64().unwrap());
     let log = world.log();
     assert!(keys.lines().all(|line| !log.contains(line)), "a key is in the log");
+}
+
+/// Several lives of one database: the copy alone gives what PostgreSQL gives for each moment.
+#[test]
+fn a_database_that_was_set_back_is_forked_in_its_present_life_with_the_primary_gone() {
+    let fixture = Fixture::branches();
+    let truth = fixture.truth();
+    let mut world = World::empty();
+    world.site(&fixture.key("k1"));
+    world.second_key("k2", &fixture.key("k2"));
+    world.start();
+    world.enable();
+    for file in fixture.arrivals() {
+        fixture.arrive(&world, &file);
+    }
+    let targets = truth["targets"].as_array().unwrap();
+    let (restored, refused): (Vec<&Value>, Vec<&Value>) =
+        targets.iter().partition(|target| target["expect"] == "restore");
+    let (first, last) = (restored[0], restored[restored.len() - 1]);
+    world.wait_covered(last["time"].as_str().unwrap());
+    // Those of other lives, too: they are newer, and must not be taken.
+    wait_for("all seven base backups", Duration::from_secs(60), || {
+        let files = fs::read_dir(world.copy().join("basebackup")).ok()?;
+        let indexes = files.filter(|file| {
+            let name = file.as_ref().unwrap().file_name().into_string().unwrap();
+            name.ends_with(".metadata")
+        });
+        (indexes.count() == 7 && world.window()?.0 == first["time"].as_str()?).then_some(())
+    });
+    world.lose_primary();
+    for target in refused {
+        let answer = world.fork("never", target["time"].as_str());
+        assert_eq!(answer.status, 400, "{}: {}", target["name"], answer.body);
+    }
+    for several in restored.chunks(4) {
+        for target in several {
+            let answer = world.fork(target["name"].as_str().unwrap(), target["time"].as_str());
+            assert_eq!(answer.status, 200, "{}: {}", target["name"], answer.body);
+        }
+        for target in several {
+            let name = target["name"].as_str().unwrap();
+            let (rows, sum) = ledger(&world.wait_running(name));
+            assert_eq!(rows, target["row_count"].as_u64().unwrap(), "{name}");
+            assert_eq!(sum, target["rows_sha256"].as_str().unwrap(), "{name}");
+            let path = format!("/v1/project/demo/service/{name}");
+            assert_eq!(world.call("DELETE", &path, None).status, 200);
+        }
+    }
+    assert_eq!(world.fork("latest", None).status, 200);
+    let (rows, sum) = ledger(&world.wait_running("latest"));
+    assert_eq!(rows, last["row_count"].as_u64().unwrap());
+    assert_eq!(sum, last["rows_sha256"].as_str().unwrap());
 }
 
 #[test]

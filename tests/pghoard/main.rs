@@ -4,6 +4,7 @@
 mod cluster;
 mod site;
 
+mod branches;
 mod broken;
 mod copies;
 mod listing;

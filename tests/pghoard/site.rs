@@ -27,21 +27,29 @@ pub(crate) const CHUNKS_LATER: &str = "2026-11-23_09-01_0";
 pub(crate) const DELTA: &str = "2026-11-23_09-01_1";
 pub(crate) const SITE: &str = "orders";
 
-/// A directory with a copy of the fixture.
+/// A directory with a copy of a fixture.
 pub(crate) struct Site {
     dir: tempfile::TempDir,
-}
-
-fn packed() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pghoard/pghoard-orders.tar.zst")
+    /// Prefix of the site.
+    pub(crate) prefix: &'static str,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::unpacked("pghoard/pghoard-orders.tar.zst", SITE)
+    }
+
+    /// The site whose database was set back three times.
+    pub(crate) fn branches() -> Self {
+        Self::unpacked("pghoard-branches/pghoard-branches.tar.zst", "branches")
+    }
+
+    fn unpacked(packed: &str, prefix: &'static str) -> Self {
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(packed);
         let dir = tempfile::Builder::new().prefix("btar-pghoard-").tempdir().unwrap();
-        let plain = zstd::decode_all(fs::File::open(packed()).unwrap()).unwrap();
+        let plain = zstd::decode_all(fs::File::open(packed).unwrap()).unwrap();
         tar::Archive::new(&*plain).unpack(dir.path()).unwrap();
-        Self { dir }
+        Self { dir, prefix }
     }
 
     pub(crate) fn path(&self, key: &str) -> PathBuf {
@@ -56,13 +64,15 @@ impl Site {
         serde_json::from_str(&fs::read_to_string(self.path("truth.json")).unwrap()).unwrap()
     }
 
-    pub(crate) fn pem(&self) -> String {
-        fs::read_to_string(self.path("keys/k1.pem")).unwrap()
-    }
-
     pub(crate) fn keys(&self) -> Keys {
         let mut keys = Keys::none();
-        keys.add("k1", &self.pem()).unwrap();
+        for entry in fs::read_dir(self.path("keys")).unwrap() {
+            let path = entry.unwrap().path();
+            let id = path.file_name().unwrap().to_str().unwrap().trim_end_matches(".pem");
+            if !id.ends_with(".pub") {
+                keys.add(id, &fs::read_to_string(&path).unwrap()).unwrap();
+            }
+        }
         keys
     }
 
@@ -72,7 +82,7 @@ impl Site {
 
     /// Every key of the site and its size.
     pub(crate) fn listing(&self) -> BTreeMap<String, u64> {
-        let prefix = Key::parse(SITE).unwrap();
+        let prefix = Key::parse(self.prefix).unwrap();
         let store = self.store();
         let listed: Vec<_> =
             block(async { store.list(&prefix, None).try_collect().await }).unwrap();
@@ -92,14 +102,14 @@ impl Site {
         target: &Path,
         keys: &Keys,
     ) -> Result<Restored, RestoreError> {
-        restore_from(&self.store(), backup, target, keys, &Placement::default())
+        restore_below(self.prefix, &self.store(), backup, target, keys, &Placement::default())
     }
 
     /// Every segment and history file, opened, under its name below `target`.
     pub(crate) fn open_log(&self, target: &Path) {
         fs::create_dir_all(target).unwrap();
         for kind in ["xlog", "timeline"] {
-            for entry in fs::read_dir(self.path(SITE).join(kind)).unwrap() {
+            for entry in fs::read_dir(self.path(self.prefix).join(kind)).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
                 if name.ends_with(".metadata") {
                     continue;
@@ -112,7 +122,7 @@ impl Site {
 
     /// One segment or history file.
     pub(crate) fn open(&self, key: &str) -> Result<Vec<u8>, btar::sealed::SealedError> {
-        let key = format!("{SITE}/{key}");
+        let key = format!("{}/{key}", self.prefix);
         let coding = SegmentCoding::of(&self.raw(&key)).unwrap();
         let object = fs::read(self.path(&key)).unwrap();
         if key.contains("/timeline/") {
@@ -123,7 +133,7 @@ impl Site {
     }
 }
 
-/// Restores from any store with the site's prefix.
+/// Restores from any store with the first site's prefix.
 pub(crate) fn restore_from(
     store: &dyn BlobStore,
     backup: &str,
@@ -131,7 +141,18 @@ pub(crate) fn restore_from(
     keys: &Keys,
     tablespaces: &Placement,
 ) -> Result<Restored, RestoreError> {
-    let (prefix, stop) = (Key::parse(SITE).unwrap(), CancellationToken::new());
+    restore_below(SITE, store, backup, target, keys, tablespaces)
+}
+
+fn restore_below(
+    prefix: &str,
+    store: &dyn BlobStore,
+    backup: &str,
+    target: &Path,
+    keys: &Keys,
+    tablespaces: &Placement,
+) -> Result<Restored, RestoreError> {
+    let (prefix, stop) = (Key::parse(prefix).unwrap(), CancellationToken::new());
     let progress = |progress: Progress| assert!(progress.stored_bytes > 0);
     block(restore::restore(&Order {
         store,

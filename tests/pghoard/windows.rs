@@ -18,7 +18,8 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 pub(crate) fn reader(site: &Site, keys: Keys) -> Reader {
-    let place = BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(SITE).unwrap() };
+    let place =
+        BackupPlace { format: BackupFormat::PgHoard, prefix: Key::parse(site.prefix).unwrap() };
     Reader::new(Arc::new(site.store()), place, String::new(), Arc::new(NoMemory))
         .with_keys(Arc::new(keys))
 }
@@ -27,14 +28,14 @@ pub(crate) fn observe(reader: &mut Reader) -> Observed {
     block(reader.observe(Extent::Everything)).unwrap()
 }
 
-fn time(value: &Value) -> DateTime<Utc> {
+pub(crate) fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
 /// Backup, first moment, last commit, last gapless segment.
-type Restorable = BTreeMap<String, (DateTime<Utc>, DateTime<Utc>, String)>;
+pub(crate) type Restorable = BTreeMap<String, (DateTime<Utc>, DateTime<Utc>, String)>;
 
-fn expected(windows: &Value) -> Restorable {
+pub(crate) fn expected(windows: &Value) -> Restorable {
     let one = |entry: &Value| {
         let segment = entry["last_gapless_segment"].as_str().unwrap().to_owned();
         let range = (time(&entry["earliest"]), time(&entry["latest_commit"]["time"]), segment);
@@ -43,7 +44,7 @@ fn expected(windows: &Value) -> Restorable {
     windows["restorable"].as_array().unwrap().iter().map(one).collect()
 }
 
-fn found(observed: &Observed) -> Restorable {
+pub(crate) fn found(observed: &Observed) -> Restorable {
     let restorable = observed.catalog.backups.iter().filter_map(|backup| {
         let range = backup.range.as_ref()?;
         assert!(range.exact, "{range:?}");

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        lsn::SegmentSize,
+        lsn::{Segment, SegmentSize, Timeline},
         window::{RestoreRange, RestoreWindow},
     },
     engine::catalog::{
@@ -12,8 +12,9 @@ use crate::{
         repository::Repository,
     },
     layout::backup::{ListedBackup, Needs},
+    wal::timeline::TimelinePath,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -33,6 +34,8 @@ pub struct Evidence<'a> {
     pub needs: &'a BTreeMap<String, Result<Arc<Needs>, String>>,
     /// The log behind each listed backup, by label.
     pub runs: &'a BTreeMap<String, Arc<IndexedRun>>,
+    /// The ways to all timelines, by archive.
+    pub paths: &'a BTreeMap<String, Vec<TimelinePath>>,
     /// The binary logs behind each listed backup of MySQL or MariaDB, by label.
     pub chains: &'a BTreeMap<String, Arc<ReadChain>>,
     /// Keys of objects whose contents are known to be wrong: they count as missing.
@@ -50,6 +53,7 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
         let backup = judge(&evidence, listed, &mut problems);
         backups.push(backup);
     }
+    give_up_what_newer_timelines_have(&evidence, &mut backups);
     for (archive, log) in &evidence.repository.archives {
         for name in log.ambiguous() {
             problems.push(format!("two different WAL segments {name} are stored in {archive}"));
@@ -57,7 +61,11 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
     }
     problems.dedup();
     let window = RestoreWindow::new(backups.iter().filter_map(|b| b.range.clone()).collect());
-    let newest = backups.iter().rev().find(|backup| backup.range.is_some());
+    // The one from which a fork at the latest transaction is made.
+    let newest = backups
+        .iter()
+        .filter(|backup| backup.range.is_some())
+        .max_by_key(|backup| evidence.runs.get(&backup.name).map(|run| run.run.timeline));
     let frontier = newest.and_then(|backup| match evidence.chains.get(&backup.name) {
         Some(chain) => binlogs::frontier(chain, evidence.repository),
         None => frontier(evidence.runs.get(&backup.name)?),
@@ -65,6 +73,43 @@ pub fn build(evidence: Evidence<'_>) -> RegionCatalog {
     let (object_count, stored_bytes) = evidence.repository.extent();
     let flavour = evidence.chains.values().next_back().map(|chain| chain.chain.flavour);
     RegionCatalog { backups, flavour, window, frontier, problems, object_count, stored_bytes }
+}
+
+/// Leaves each moment to the newest timeline that reaches it.
+///
+/// After the database was set back, the same moment lies in several of its lives, with other contents
+/// in each. PostgreSQL's `latest` means the newest one. Base backups of an older one must not answer for
+/// it, not even where the newer one's are damaged: the answer would depend on what is left. They stand
+/// for what is later than all that is known of newer timelines, as when a standby was promoted by
+/// mistake, and the old primary goes on.
+fn give_up_what_newer_timelines_have(evidence: &Evidence<'_>, backups: &mut [CatalogBackup]) {
+    let mut reached: BTreeMap<(Option<&str>, Timeline), DateTime<Utc>> = BTreeMap::new();
+    for (listed, backup) in evidence.backups.iter().zip(&*backups) {
+        let Some(run) = evidence.runs.get(&listed.label) else { continue };
+        let (archive, timeline) = (listed.archive.as_deref(), run.run.timeline);
+        let ways = archive.and_then(|archive| evidence.paths.get(archive));
+        // Where it began is known only of those with a history file.
+        if !ways.into_iter().flatten().any(|path| path.target() == timeline) {
+            continue;
+        }
+        let latest = backup.range.as_ref().map(|range| range.latest).max(run.sum().covered_until());
+        if let Some(latest) = latest {
+            let known = reached.entry((archive, timeline)).or_insert(latest);
+            *known = latest.max(*known);
+        }
+    }
+    for (listed, backup) in evidence.backups.iter().zip(backups) {
+        let Some(run) = evidence.runs.get(&listed.label) else { continue };
+        let archive = listed.archive.as_deref();
+        let newer = reached
+            .iter()
+            .filter(|((of, timeline), _)| *of == archive && *timeline > run.run.timeline);
+        let Some(claimed) = newer.map(|(_, latest)| *latest).max() else { continue };
+        backup.range = backup.range.take().filter(|range| range.latest > claimed).map(|range| {
+            let after = claimed + TimeDelta::microseconds(1);
+            RestoreRange { earliest: range.earliest.max(after), ..range }
+        });
+    }
 }
 
 fn judge(
@@ -207,9 +252,13 @@ fn estimated(
          key is not configured",
         listed.label
     ));
-    let last = unread.and_then(|run| run.last()).map(|(_, stored)| stored.place.name());
+    // On this very way: what another timeline holds says nothing of this one.
     let reached = evidence.backups.iter().filter(|backup| {
-        backup.archive == listed.archive && last.as_ref() >= Some(&backup.archive_stop)
+        backup.archive == listed.archive
+            && unread.is_some_and(|run| {
+                let stop = Segment::parse(&backup.archive_stop, run.run.size());
+                stop.is_ok_and(|stop| run.run.holds(stop))
+            })
     });
     let latest = reached.map(|backup| backup.finished_at).fold(range.latest, Ord::max);
     RestoreRange { latest, exact: false, ..range }

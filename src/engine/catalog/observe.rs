@@ -255,6 +255,7 @@ impl Reader {
             backups: &look.backups,
             needs: &look.needs,
             runs: &runs,
+            paths: &look.paths,
             chains: &chains,
             damaged: &self.damaged,
             problems: look.problems.clone(),

@@ -2,11 +2,13 @@
 
 use crate::{
     domain::{
+        lsn::Timeline,
         recovery::{Codec, HistoryObject, LogObject, RecoveryPlan, RecoveryTarget, StopPoint},
         target_time,
         violation::Violation,
     },
     engine::catalog::{
+        archive::Archive,
         index::IndexedRun,
         observe::{Observed, Reader},
         reading::scan_with,
@@ -50,6 +52,13 @@ pub enum RecoverError {
         /// Name of the key.
         key_id: String,
     },
+    /// A newer timeline is stored, and nobody knows where it begins.
+    #[error(
+        "the latest transaction is not known: WAL segments of timeline {} are stored, and {}, which \
+         says where that timeline begins, is missing or cannot be read; bring it back, or choose a time",
+        .0.0, .0.history_file()
+    )]
+    UnknownTimeline(Timeline),
     /// The log was fine a moment ago.
     #[error("the copy has changed while the recovery was worked out: {0}")]
     Changed(String),
@@ -73,7 +82,8 @@ pub async fn plan(
 ) -> Result<RecoveryPlan, RecoverError> {
     match target {
         RecoveryTarget::LatestTransaction => {
-            let all = candidates(observed, |_| true);
+            let mut all = candidates(observed, |_| true);
+            on_present_timeline(&mut all);
             all_opens(observed, &all)?;
             if let Some((listed, run)) = all.last() {
                 // An older one that can be read would not lead to the latest transaction.
@@ -85,6 +95,7 @@ pub async fn plan(
             let Some((listed, run)) = newest else {
                 return Err(Violation::NothingRestorable { target: None }.into());
             };
+            nothing_newer(observed, listed, run)?;
             let Some(stop) = run.sum().at_end() else {
                 return Err(Violation::NothingRestorable { target: None }.into());
             };
@@ -93,12 +104,13 @@ pub async fn plan(
         }
         RecoveryTarget::PointInTime(time) => {
             observed.catalog.window.check(time, now)?;
-            let covering = candidates(observed, |listed| {
+            let mut covering = candidates(observed, |listed| {
                 let backup = observed.catalog.backups.iter().find(|b| b.name == listed.label);
                 backup
                     .and_then(|backup| backup.range.as_ref())
                     .is_some_and(|range| range.earliest <= time && time <= range.latest)
             });
+            on_present_timeline(&mut covering);
             // The newest base backup needs the least log; an older one serves when the clock of the
             // database was set back, so that the moment's place lies before the newer one's end.
             let mut why = RecoverError::ClockJump(time);
@@ -167,6 +179,31 @@ fn candidates(
         .filter(|listed| restorable(&listed.label) && wanted(listed))
         .filter_map(|listed| Some((listed, &**observed.runs.get(&listed.label)?)))
         .collect()
+}
+
+/// Refuses to take a timeline for the newest when there are segments of a newer one that might have
+/// left it: the end of the older one would be what was given up then.
+fn nothing_newer(
+    observed: &Observed,
+    listed: &ListedBackup,
+    indexed: &IndexedRun,
+) -> Result<(), RecoverError> {
+    let Some(name) = &listed.archive else { return Ok(()) };
+    let known = observed.look.paths.get(name);
+    let is_known = |timeline| known.into_iter().flatten().any(|path| path.target() == timeline);
+    let stored = observed.look.archive_of(listed).into_iter().flat_map(Archive::timelines);
+    let mut unknown = stored.filter(|newer| *newer > indexed.run.timeline && !is_known(*newer));
+    unknown.next().map_or(Ok(()), |timeline| Err(RecoverError::UnknownTimeline(timeline)))
+}
+
+/// Leaves the runs that lead to the newest timeline, which is what PostgreSQL's `latest` means.
+///
+/// After the database was set back, the same moment may lie in several of its lives, with other
+/// contents in each. Whichever base backup is the newest, and whichever can be read, the present
+/// life counts as long as it has the moment.
+fn on_present_timeline(runs: &mut Vec<(&ListedBackup, &IndexedRun)>) {
+    let present = runs.iter().map(|(_, run)| run.run.timeline).max();
+    runs.retain(|(_, run)| Some(run.run.timeline) == present);
 }
 
 /// Where a moment stops: how many segments are needed, the stop, the last commit or abort before it.

@@ -91,6 +91,15 @@ impl Run {
         None
     }
 
+    /// Whether a segment is one of the run.
+    #[must_use]
+    pub fn holds(&self, segment: Segment) -> bool {
+        let part = |(timeline, numbers): &(Timeline, Range<u64>)| {
+            *timeline == segment.timeline && numbers.contains(&segment.number)
+        };
+        self.parts.iter().any(part)
+    }
+
     /// Where a segment of the run is in the archive.
     #[must_use]
     pub fn packed(&self, at: usize) -> Option<(Place, &Packed)> {

@@ -117,7 +117,7 @@ impl Door<'_> {
         // The bootstrap superuser and its database have these names unless somebody chose others.
         let roles = ["postgres", self.order.admin_user.as_str()];
         for role in roles {
-            for database in ["postgres", "template1"] {
+            for database in DATABASES {
                 let mut config = Config::new();
                 config
                     .host_path(&self.order.site.socket_dir)
@@ -184,10 +184,21 @@ pub(super) async fn log_in(order: &ForkOrder, clock: &dyn Clock) -> Result<(), F
         host => host,
     };
     let mut config = Config::new();
-    config.host(host).port(*port).user(&order.admin_user).dbname("template1");
+    config.host(host).port(*port).user(&order.admin_user);
     config.password(order.admin_password.expose()).options(options(order.plan.postgres_major));
-    session(&config, clock).await.map(drop).map_err(|e| fault("logging in as the administrator", e))
+    for database in DATABASES {
+        match session(config.dbname(database), clock).await {
+            Ok(_) => return Ok(()),
+            Err(error) if refusal(&error) == Refusal::Database => {}
+            Err(error) => return Err(fault("logging in as the administrator", error)),
+        }
+    }
+    // The server looks for the database of a session behind the password only.
+    Ok(())
 }
+
+/// Every cluster begins with these. Either may have been dropped.
+const DATABASES: [&str; 2] = ["postgres", "template1"];
 
 type Fault = Box<dyn Error + Send + Sync>;
 

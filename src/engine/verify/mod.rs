@@ -217,6 +217,7 @@ fn by_listing(look: &Look) -> Vec<String> {
         backups: &look.backups,
         needs: &look.needs,
         runs: &BTreeMap::new(),
+        paths: &look.paths,
         chains: &BTreeMap::new(),
         damaged: &BTreeSet::new(),
         problems: look.problems.clone(),

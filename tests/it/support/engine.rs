@@ -58,6 +58,7 @@ pub(crate) struct World {
     fork_settings: String,
     /// The name that the configuration gives its key.
     key_id: &'static str,
+    second_key: Option<&'static str>,
     engine: Option<Child>,
     binary: PathBuf,
 }
@@ -112,6 +113,7 @@ impl World {
             sidecars: false,
             fork_settings: String::new(),
             key_id: "k1",
+            second_key: None,
             engine: None,
             binary,
             place,
@@ -162,8 +164,20 @@ impl World {
         self.key_id = id;
     }
 
+    /// The configuration has one more private key.
+    pub(crate) fn second_key(&mut self, id: &'static str, pem: &str) {
+        self.second_key = Some(id);
+        let file = self.second_key_file();
+        fs::write(&file, pem).unwrap();
+        give(&file);
+    }
+
     fn key_file(&self) -> PathBuf {
         self.place.path().join("k1.pem")
+    }
+
+    fn second_key_file(&self) -> PathBuf {
+        self.place.path().join("second.pem")
     }
 
     /// What the program finds in its environment.
@@ -248,6 +262,13 @@ impl World {
             key + &services
         } else {
             services
+        };
+        let services = match self.second_key {
+            Some(id) => {
+                let file = self.second_key_file();
+                format!("[[private_key]]\nid = \"{id}\"\nfile = \"{}\"\n{services}", file.display())
+            }
+            None => services,
         };
         let services = if self.copy_only { "" } else { services.as_str() };
         let text = format!(

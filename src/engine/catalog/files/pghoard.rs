@@ -106,8 +106,10 @@ impl SmallFiles {
         }
         look.sort_backups();
         let histories = repository.archives.get(LOG).map(|log| &log.histories);
-        for timeline in repository.archives.get(LOG).into_iter().flat_map(|log| log.timelines()) {
-            if timeline.0 > 1 && histories.is_none_or(|known| !known.contains_key(&timeline)) {
+        // Where the first one begins is nobody's concern: nothing before it is here.
+        let timelines = repository.archives.get(LOG).into_iter().flat_map(|log| log.timelines());
+        for timeline in timelines.skip(1) {
+            if histories.is_none_or(|known| !known.contains_key(&timeline)) {
                 look.problems.push(format!(
                     "{} is missing: WAL segments of timeline {} are stored, and without it nobody \
                      knows where that timeline begins",
