@@ -149,6 +149,7 @@ fn shell(script: &str) {
     assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
 }
 
+#[allow(clippy::print_stdout, reason = "it prints figures")]
 fn median(what: &str, rounds: &[Seconds]) -> Seconds {
     let of = |one: fn(&Seconds) -> f64| {
         let mut all: Vec<f64> = rounds.iter().map(one).collect();
