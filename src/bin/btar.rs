@@ -22,6 +22,7 @@ use btar::{
 };
 use clap::{Parser, ValueEnum};
 use std::{
+    ffi::OsString,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -128,6 +129,9 @@ enum Push {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = restore_command() {
+        return status;
+    }
     let done = match Call::parse() {
         Call::WalFetch { plan, name, destination } => {
             return fetch::run(&plan, &name, &destination);
@@ -158,6 +162,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The call that PostgreSQL waits for with every segment, before anything that the other calls need is
+/// made. Whatever is not exactly that call is left to the parser.
+fn restore_command() -> Option<ExitCode> {
+    let args: Vec<_> = std::env::args_os().skip(1).take(5).collect();
+    let [call, plan, name, destination] = &args[..] else { return None };
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    if call != "wal-fetch" || args.iter().any(is_option) {
+        return None;
+    }
+    Some(fetch::run(Path::new(plan), name.to_str()?, Path::new(destination)))
 }
 
 fn run(file: &Path) -> anyhow::Result<()> {

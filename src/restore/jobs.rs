@@ -146,7 +146,7 @@ fn decode(
     match &job.becomes {
         Becomes::Files(naming) => unpack::files(key, &mut opened, *naming, tree)?,
         Becomes::Copies { digest, places } => {
-            unpack::copies(key, &mut opened, digest, places, tree)?;
+            unpack::copies(key, &mut opened, found, digest, places, tree)?;
         }
     }
     opened.finish().map_err(sealed).map(drop)

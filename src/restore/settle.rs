@@ -83,11 +83,13 @@ fn small(plan: &Plan, tree: &Tree) -> Result<(), RestoreError> {
 }
 
 fn write(tree: &Tree, path: &Path, contents: &[u8]) -> Result<(), RestoreError> {
-    tree.file(path, &mut &*contents, Hashed::No).map(drop).map_err(|error| match error {
-        CopyError::Read(source) => RestoreError::target("writing", path)(source),
-        CopyError::Write(error) => error,
-        CopyError::Twice => {
-            RestoreError::target("writing", path)(io::ErrorKind::AlreadyExists.into())
+    tree.file(path, &mut &*contents, contents.len() as u64, Hashed::No).map(drop).map_err(|error| {
+        match error {
+            CopyError::Read(source) => RestoreError::target("writing", path)(source),
+            CopyError::Write(error) => error,
+            CopyError::Twice => {
+                RestoreError::target("writing", path)(io::ErrorKind::AlreadyExists.into())
+            }
         }
     })
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{
     error::Error,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
@@ -24,7 +24,7 @@ const CONTROL_BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// [`RestoreError`].
-pub(super) fn files<R: Read>(
+pub(super) fn files<R: BufRead>(
     key: &str,
     opened: &mut Opened<R>,
     naming: Naming,
@@ -94,7 +94,7 @@ fn one<R: Read>(
     };
     if is_file(kind) {
         let size = entry.size();
-        return match tree.file(&path, entry, Hashed::No) {
+        return match tree.file(&path, entry, size, Hashed::No) {
             Ok(written) if written.bytes == size => Ok(()),
             Ok(_) => Err(refused("which ends early")),
             Err(CopyError::Read(error)) => Err(Fault::Read(error)),
@@ -134,9 +134,10 @@ fn is_file(kind: EntryType) -> bool {
 ///
 /// # Errors
 /// [`RestoreError`].
-pub(super) fn copies<R: Read>(
+pub(super) fn copies<R: BufRead>(
     key: &str,
     opened: &mut Opened<R>,
+    plain_bytes: u64,
     digest: &str,
     places: &[Place],
     tree: &Tree,
@@ -148,7 +149,7 @@ pub(super) fn copies<R: Read>(
         paths.push(tree.path(place).ok_or_else(|| refused("which is no shared file"))?);
     }
     let Some((first, others)) = paths.split_first() else { return Ok(()) };
-    let written = match tree.file(first, opened, Hashed::Yes) {
+    let written = match tree.file(first, opened, plain_bytes, Hashed::Yes) {
         Ok(written) => written,
         Err(CopyError::Read(error)) => return Err(read_fault(key, opened, error)),
         Err(CopyError::Write(error)) => return Err(error),
@@ -169,7 +170,7 @@ pub(super) fn copies<R: Read>(
 }
 
 /// What an error of reading means: of the object when reading it has failed, else of the tar file.
-fn read_fault<R: Read>(key: &str, opened: &Opened<R>, error: io::Error) -> RestoreError {
+fn read_fault<R: BufRead>(key: &str, opened: &Opened<R>, error: io::Error) -> RestoreError {
     let key = key.to_owned();
     if opened.failed() {
         RestoreError::Sealed { key, source: opened.fault(error) }

@@ -5,10 +5,13 @@ use crate::{
     layout::pghoard::metadata::{Coding, Compression},
     sealed::{SealedError, envelope::MAGIC, keys::Keys, open::Opened},
 };
-use std::io::{Chain, Cursor, Read};
+use std::io::{BufReader, Chain, Cursor, Read};
 
 /// What is read: the beginning that was looked at, and the rest.
-pub type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
+pub type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 128 << 10;
 
 /// Begins to open `object`. MyHoard does not note whether it has encrypted: the object itself tells.
 ///
@@ -33,5 +36,6 @@ pub fn open<R: Read>(
     };
     let key_id = is_sealed.then(|| key_id.unwrap_or_default().to_owned());
     let coding = Coding { compression, key_id, ..Coding::default() };
-    Opened::begin(Cursor::new(head).chain(object), &coding, keys)
+    let whole = BufReader::with_capacity(PIECE, Cursor::new(head).chain(object));
+    Opened::begin(whole, &coding, keys)
 }

@@ -3,39 +3,36 @@
 use crate::layout::pghoard::metadata::Compression;
 use std::{
     fmt,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, Read},
 };
 
-/// How much is read at once, in bytes.
-const PIECE: usize = 128 << 10;
 /// Memory that an `.xz` stream may ask for, in bytes. The strongest preset asks for 65 MiB.
 const XZ_MEMORY_MAX: u64 = 256 << 20;
 
 /// Decompresses what it reads.
-pub enum Decompressing<R: Read> {
+pub enum Decompressing<R: BufRead> {
     /// Nothing to do.
-    None(BufReader<R>),
+    None(R),
     /// Zstandard frames, one after the other.
-    Zstd(zstd::Decoder<'static, BufReader<R>>),
+    Zstd(zstd::Decoder<'static, R>),
     /// Snappy's framing format, which checks each piece with a CRC.
-    Snappy(Box<snap::read::FrameDecoder<BufReader<R>>>),
+    Snappy(Box<snap::read::FrameDecoder<R>>),
     /// `.xz` streams, one after the other.
-    Lzma(liblzma::bufread::XzDecoder<BufReader<R>>),
+    Lzma(liblzma::bufread::XzDecoder<R>),
 }
 
-impl<R: Read> fmt::Debug for Decompressing<R> {
+impl<R: BufRead> fmt::Debug for Decompressing<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Decompressing")
     }
 }
 
-impl<R: Read> Decompressing<R> {
+impl<R: BufRead> Decompressing<R> {
     /// Begins to decompress.
     ///
     /// # Errors
     /// Of the library, when it cannot begin.
     pub fn begin(object: R, compression: Compression) -> io::Result<Self> {
-        let object = BufReader::with_capacity(PIECE, object);
         Ok(match compression {
             Compression::None => Self::None(object),
             Compression::Zstd => Self::Zstd(zstd::Decoder::with_buffer(object)?),
@@ -49,7 +46,7 @@ impl<R: Read> Decompressing<R> {
     }
 
     /// What was read from.
-    pub fn into_inner(self) -> BufReader<R> {
+    pub fn into_inner(self) -> R {
         match self {
             Self::None(object) => object,
             Self::Zstd(decoder) => decoder.finish(),
@@ -59,7 +56,7 @@ impl<R: Read> Decompressing<R> {
     }
 }
 
-impl<R: Read> Read for Decompressing<R> {
+impl<R: BufRead> Read for Decompressing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::None(object) => object.read(buffer),

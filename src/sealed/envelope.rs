@@ -16,7 +16,7 @@ use aws_lc_rs::{
 };
 use std::{
     fmt,
-    io::{self, Read},
+    io::{self, BufRead, Read},
 };
 
 pub const MAGIC: &[u8] = b"pghoa1";
@@ -135,13 +135,27 @@ impl<R: Read> Unsealing<R> {
 
 impl<R: Read> Read for Unsealing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.end && self.checksum.is_some() && !buffer.is_empty() {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let plain = self.fill_buf()?;
+        let count = buffer.len().min(plain.len());
+        buffer[..count].copy_from_slice(&plain[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Unsealing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.end && self.checksum.is_some() {
             self.advance()?;
         }
-        let count = buffer.len().min(self.end - self.at);
-        buffer[..count].copy_from_slice(&self.plain[self.at..self.at + count]);
+        Ok(&self.plain[self.at..self.end])
+    }
+
+    fn consume(&mut self, count: usize) {
         self.at += count;
-        Ok(count)
     }
 }
 

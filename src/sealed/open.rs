@@ -13,18 +13,18 @@ use crate::{
 use aws_lc_rs::digest;
 use std::{
     fmt,
-    io::{self, Read},
+    io::{self, BufRead, Read},
 };
 
 /// The plain contents of an object. They count only when [`Opened::finish`] has succeeded.
-pub struct Opened<R: Read> {
+pub struct Opened<R: BufRead> {
     plain: Decompressing<Unsealed<R>>,
     coding: Coding,
     plain_bytes: u64,
     failed: bool,
 }
 
-impl<R: Read> fmt::Debug for Opened<R> {
+impl<R: BufRead> fmt::Debug for Opened<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opened").field("coding", &self.coding).finish_non_exhaustive()
     }
@@ -39,7 +39,7 @@ pub struct Sizes {
     pub plain_bytes: u64,
 }
 
-impl<R: Read> Opened<R> {
+impl<R: BufRead> Opened<R> {
     /// Begins to open `object`.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl<R: Read> Opened<R> {
         // Decompressors may stop before the end of what they read: the checksums are behind it.
         let mut unsealed = self.plain.into_inner();
         let more = unsealed.read(&mut rest).map_err(|error| fault(&self.coding, error))?;
-        let stored = unsealed.into_inner().into_stored();
+        let stored = unsealed.into_stored();
         stored.check(&self.coding)?;
         if more > 0 {
             return Err(SealedError::Trailing);
@@ -108,7 +108,7 @@ fn fault(coding: &Coding, error: io::Error) -> SealedError {
     SealedError::inside(error).unwrap_or_else(|source| SealedError::Damaged { compression, source })
 }
 
-impl<R: Read> Read for Opened<R> {
+impl<R: BufRead> Read for Opened<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.plain.read(buffer).and_then(|count| {
             self.plain_bytes += count as u64;
@@ -150,6 +150,22 @@ impl<R: Read> Read for Unsealed<R> {
     }
 }
 
+impl<R: BufRead> BufRead for Unsealed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Plain(stored) => stored.fill_buf(),
+            Self::Sealed(unsealing) => unsealing.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        match self {
+            Self::Plain(stored) => stored.consume(count),
+            Self::Sealed(unsealing) => unsealing.consume(count),
+        }
+    }
+}
+
 /// An object's bytes as they are stored, counted and hashed.
 struct Stored<R> {
     object: R,
@@ -181,5 +197,21 @@ impl<R: Read> Read for Stored<R> {
             hash.update(&buffer[..count]);
         }
         Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Stored<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.object.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Some(hash) = &mut self.hash {
+            // What is shown once is shown again until it is consumed, so this neither waits nor fails.
+            let shown = self.object.fill_buf().unwrap_or_default();
+            hash.update(&shown[..count]);
+        }
+        self.bytes += count as u64;
+        self.object.consume(count);
     }
 }

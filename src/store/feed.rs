@@ -1,9 +1,9 @@
 //! Brings the body of an object from asynchronous code to a thread that may block.
 
 use crate::store::{Body, StoreError};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::TryStreamExt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +91,15 @@ impl Pump {
 
 impl Read for Feed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.len().min(buffer.len());
+        self.piece.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Shows the pieces as they came, so that nobody has to copy them.
+impl BufRead for Feed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.piece.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
                 Some(Item::Piece(piece)) => self.piece = piece,
@@ -98,8 +107,50 @@ impl Read for Feed {
                 None => return Err(io::Error::other("reading the store was broken off")),
             }
         }
-        let count = buffer.len().min(self.piece.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Ok(count)
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.piece.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fed(pieces: &[&'static str], is_whole: bool) -> Feed {
+        let (pump, feed) = pair();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for piece in pieces {
+                assert!(pump.give(Bytes::from_static(piece.as_bytes())).await);
+            }
+            if is_whole {
+                pump.end().await;
+            }
+        });
+        feed
+    }
+
+    #[test]
+    fn pieces_are_shown_as_they_came_and_read_as_one() {
+        let mut feed = fed(&["abc", "", "defg"], true);
+        assert_eq!(feed.fill_buf().unwrap(), b"abc");
+        feed.consume(1);
+        assert_eq!(feed.fill_buf().unwrap(), b"bc");
+        let mut text = String::new();
+        feed.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "bcdefg");
+        assert!(feed.fill_buf().unwrap().is_empty(), "the end stays the end");
+    }
+
+    #[test]
+    fn a_body_that_is_broken_off_is_an_error() {
+        let mut feed = fed(&["abc"], false);
+        let mut bytes = Vec::new();
+        assert!(feed.read_to_end(&mut bytes).is_err());
+        assert_eq!(bytes, b"abc");
+        assert!(feed.fill_buf().is_err());
     }
 }

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 
 /// Largest segment, in bytes.
 const BYTES_MAX: u64 = 1 << 30;
+/// How much is handed on at once, in bytes: little enough for a processor's cache.
+const PIECE: usize = 128 << 10;
 /// Memory that an `.xz` stream may ask for, in bytes. The strongest preset asks for 65 MiB.
 const XZ_MEMORY_MAX: u64 = 256 << 20;
 
@@ -53,7 +55,33 @@ pub fn decode_into(codec: Codec, bytes: &[u8], plain: &mut Vec<u8>) -> Result<()
     let expected = usize::try_from(SegmentSize::DEFAULT.bytes()).unwrap_or(0) + (64 << 10);
     plain.clear();
     plain.reserve(expected);
-    pour(codec, bytes, plain)
+    pour(codec, bytes, |reader| io::copy(reader, plain))
+}
+
+/// Decompresses `bytes` into `out`, piece by piece, and compares the SHA-1 where it is known. What `out`
+/// has taken counts only when this has succeeded.
+///
+/// # Errors
+/// [`DecodeError`] when the data are damaged or too large, or have another sum, or `out` fails.
+pub fn decode_to(
+    codec: Codec,
+    bytes: &[u8],
+    sha1: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), DecodeError> {
+    let mut hash = sha1.map(|_| Sha1::new());
+    pour(codec, bytes, |reader| {
+        in_pieces(reader, |piece| {
+            if let Some(hash) = &mut hash {
+                hash.update(piece);
+            }
+            out.write_all(piece)
+        })
+    })?;
+    match (hash, sha1) {
+        (Some(hash), Some(expected)) => compare(hex::lower(&hash.finalize()), expected),
+        (_, _) => Ok(()),
+    }
 }
 
 /// Checks the SHA-1 of what `bytes` decompress to, which is never held as a whole.
@@ -61,13 +89,34 @@ pub fn decode_into(codec: Codec, bytes: &[u8], plain: &mut Vec<u8>) -> Result<()
 /// # Errors
 /// [`DecodeError`] when the data are damaged or too large, or have another sum.
 pub fn check(codec: Codec, bytes: &[u8], expected: &str) -> Result<(), DecodeError> {
-    let mut hash = Sha1::new();
-    pour(codec, bytes, &mut hash)?;
-    compare(hex::lower(&hash.finalize()), expected)
+    decode_to(codec, bytes, Some(expected), &mut io::sink())
 }
 
-/// Decompresses `bytes` into `out`, which must take everything.
-fn pour(codec: Codec, bytes: &[u8], out: &mut impl Write) -> Result<(), DecodeError> {
+/// Shows everything that `reader` gives to `take`, and says how many bytes that was.
+fn in_pieces(
+    reader: &mut dyn Read,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let (mut piece, mut count) = (vec![0; PIECE], 0);
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(count),
+            Ok(read) => {
+                take(&piece[..read])?;
+                count += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Decompresses `bytes`, which `copy` must read to the end, and say how many came out.
+fn pour(
+    codec: Codec,
+    bytes: &[u8],
+    mut copy: impl FnMut(&mut dyn Read) -> io::Result<u64>,
+) -> Result<(), DecodeError> {
     let damaged = |source| DecodeError::Damaged { codec, source };
     if bytes.is_empty() && codec != Codec::None {
         // To some of the libraries nothing at all is a sound object that holds nothing.
@@ -76,13 +125,13 @@ fn pour(codec: Codec, bytes: &[u8], out: &mut impl Write) -> Result<(), DecodeEr
     let reader: Box<dyn Read + '_> = match codec {
         Codec::None => Box::new(bytes),
         Codec::Gz => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Codec::Lz4 => return lz4(bytes, out).map_err(damaged).and_then(is_small),
+        Codec::Lz4 => return lz4(bytes, copy).map_err(damaged).and_then(is_small),
         Codec::Zst => Box::new(zstd::Decoder::with_buffer(bytes).map_err(damaged)?),
         Codec::Bz2 => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
         Codec::Snappy => Box::new(snap::read::FrameDecoder::new(bytes)),
         Codec::Xz => Box::new(xz(bytes).map_err(damaged)?),
     };
-    io::copy(&mut reader.take(BYTES_MAX + 1), out).map_err(damaged).and_then(is_small)
+    copy(&mut reader.take(BYTES_MAX + 1)).map_err(damaged).and_then(is_small)
 }
 
 fn xz(bytes: &[u8]) -> io::Result<liblzma::bufread::XzDecoder<&[u8]>> {
@@ -100,14 +149,14 @@ fn is_small(bytes: u64) -> Result<(), DecodeError> {
 /// `lz4_flex` takes an input that ends between two blocks for a whole frame, so a truncated object
 /// would come out shorter without an error. A guard behind the input, which no sound frame reaches,
 /// and which is no sound block either, tells the two apart.
-fn lz4(bytes: &[u8], out: &mut impl Write) -> io::Result<u64> {
+fn lz4(bytes: &[u8], mut copy: impl FnMut(&mut dyn Read) -> io::Result<u64>) -> io::Result<u64> {
     const GUARD: &[u8] = &[0xFF; 4];
     let mut input = bytes.chain(GUARD);
     let mut count = 0;
     while !input.get_ref().0.is_empty() && count <= BYTES_MAX {
         let room = BYTES_MAX + 1 - count;
         let frame = lz4_flex::frame::FrameDecoder::new(&mut input);
-        count += io::copy(&mut frame.take(room), out)?;
+        count += copy(&mut frame.take(room))?;
         if input.get_ref().1.len() < GUARD.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -181,6 +230,9 @@ mod tests {
         {
             let object = packed(codec, &plain);
             assert_eq!(decode(codec, &object).unwrap(), plain, "{codec:?}");
+            let mut pieces = Vec::new();
+            decode_to(codec, &object, Some(&sha1_hex(&plain)), &mut pieces).unwrap();
+            assert!(pieces == plain, "{codec:?}");
             assert!(check(codec, &object, &sha1_hex(&plain)).is_ok(), "{codec:?}");
             let other = check(codec, &object, &sha1_hex(b"")).unwrap_err();
             assert!(matches!(other, DecodeError::Checksum { .. }), "{codec:?}");

@@ -5,22 +5,17 @@
 //! does not need, and 200 for every error within it.
 
 use crate::{
-    domain::{lsn::Segment, recovery::Codec},
-    engine::{
-        error::chain,
-        fork::{
-            ahead,
-            fetch_plan::{Absent, Answer, FetchPlan, StoredObject},
-        },
+    domain::lsn::Segment,
+    engine::fork::{
+        ahead,
+        fetch_plan::{Absent, Answer, FetchPlan},
+        opening,
     },
-    store::{key::Key, local::LocalStore, read_all},
     sys::clock::Clock,
-    wal::{decode, page::PageHeader},
 };
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -33,10 +28,6 @@ const ABSENT: u8 = 1;
 const BROKEN: u8 = 200;
 /// How messages begin, by which they are found again in the server's log.
 pub(super) const MESSAGE: &str = "btar wal-fetch: ";
-/// Largest object, in bytes: a segment that compression made a little larger.
-const OBJECT_BYTES_MAX: u64 = (1 << 30) + (64 << 20);
-/// Largest history file, in bytes.
-const HISTORY_BYTES_MAX: u64 = 16 << 20;
 
 /// Opens segments of the plan in `plan_file` ahead of the replay, as the engine does beside a fork. For
 /// measuring: it ends when it is killed.
@@ -106,13 +97,12 @@ fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String>
     let plan = plan.map_err(|why| format!("cannot read {}: {why}", plan_file.display()))?;
     match plan.answer(name) {
         Answer::Segment(object, _) => {
-            let bytes = segment_of(&plan, object)?;
-            deliver(&bytes, destination, || prove(object, &bytes))?;
+            deliver(destination, |staged| opening::segment(&plan, object, staged).map(drop))?;
             leave_trace(plan_file, name);
             Ok(SENT)
         }
         Answer::History(object) => {
-            deliver(&load(&plan, object, HISTORY_BYTES_MAX)?, destination, || Ok(()))?;
+            deliver(destination, |staged| opening::history(&plan, object, staged))?;
             Ok(SENT)
         }
         Answer::Absent(Absent::BeyondPlan) => {
@@ -126,93 +116,18 @@ fn fetch(plan_file: &Path, name: &str, destination: &Path) -> Result<u8, String>
     }
 }
 
-/// A segment's contents, checked against everything that is known of them but their SHA-1.
-pub(super) fn segment_of(plan: &FetchPlan, object: &StoredObject) -> Result<Vec<u8>, String> {
-    let segment = Segment::parse(&object.name, plan.segment_size());
-    let segment = segment.map_err(|error| error.to_string())?;
-    let packed = load(plan, object, OBJECT_BYTES_MAX)?;
-    let bytes = decode::decode(Codec::from(object.codec), &packed).map_err(|e| chain(&e))?;
-    check_header(plan, segment, &bytes)?;
-    Ok(bytes)
-}
-
-/// Compares a segment's contents with their SHA-1, where that is known.
-pub(super) fn prove(object: &StoredObject, bytes: &[u8]) -> Result<(), String> {
-    match &object.sha1 {
-        Some(expected) => decode::check_sha1(bytes, expected).map_err(|error| chain(&error)),
-        None => Ok(()),
-    }
-}
-
-/// Writes a new file, for this user alone.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(bytes)
-}
-
-fn check_header(plan: &FetchPlan, segment: Segment, bytes: &[u8]) -> Result<(), String> {
-    let size = plan.segment_size();
-    if bytes.len() as u64 != size.bytes() {
-        return Err(format!("it has {} bytes, not {}", bytes.len(), size.bytes()));
-    }
-    let header = PageHeader::read(bytes).and_then(|header| Some((header, header.long?)));
-    let Some((header, long)) = header else {
-        return Err("it does not begin with a page header of PostgreSQL's log".to_owned());
-    };
-    let start = segment.start(size);
-    if header.address != start {
-        return Err(format!("it holds the log from {}, not from {start}", header.address));
-    }
-    // The segment in which a timeline began still carries the older one's number.
-    if header.timeline > segment.timeline.0 {
-        return Err(format!("it is of timeline {}", header.timeline));
-    }
-    if long.system_identifier != plan.system_identifier {
-        return Err(format!(
-            "it is of database cluster {}, not {}",
-            long.system_identifier, plan.system_identifier
-        ));
-    }
-    Ok(())
-}
-
-/// An object's bytes, of exactly the size that the plan says.
-fn load(plan: &FetchPlan, object: &StoredObject, limit: u64) -> Result<Vec<u8>, String> {
-    let key = Key::parse(&object.key).map_err(|error| error.to_string())?;
-    let store = LocalStore::new(plan.store_root.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| format!("starting the runtime failed: {error}"))?;
-    let (meta, bytes) =
-        runtime.block_on(read_all(&store, &key, limit)).map_err(|error| chain(&error))?;
-    if meta.size_bytes != object.size_bytes {
-        return Err(format!(
-            "object {key} has {} bytes, the plan says {}: it is truncated or damaged",
-            meta.size_bytes, object.size_bytes
-        ));
-    }
-    Ok(bytes.into())
-}
-
-/// Puts the file into place in one step when `prove` has nothing against it: PostgreSQL never sees a
-/// part of it. It syncs the file itself before it relies on it (`KeepFileRestoredFromArchive` in
+/// Puts a file into place in one step, as soon as `write` has made it: PostgreSQL never sees a part of
+/// it. PostgreSQL syncs it itself before it relies on it (`KeepFileRestoredFromArchive` in
 /// `xlogarchive.c`), and asks for it anew when the machine dies before that.
 fn deliver(
-    bytes: &[u8],
     destination: &Path,
-    prove: impl FnOnce() -> Result<(), String> + Send,
+    write: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut staged = destination.as_os_str().to_owned();
     staged.push(".btar-new");
     let staged = PathBuf::from(staged);
-    // At the same time: the replay waits for both.
-    let (written, proven) = std::thread::scope(|scope| {
-        let proving = scope.spawn(prove);
-        (write_new(&staged, bytes), proving.join().expect("computing a checksum does not panic"))
-    });
-    let placed = proven.and_then(|()| {
-        let placed = written.and_then(|()| fs::rename(&staged, destination));
+    let placed = write(&staged).and_then(|()| {
+        let placed = fs::rename(&staged, destination);
         placed.map_err(|error| format!("writing {} failed: {error}", destination.display()))
     });
     if placed.is_err() {
@@ -223,21 +138,22 @@ fn deliver(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         domain::{
             lsn::{Lsn, SegmentSize, Timeline},
-            recovery::{HistoryObject, LogObject, RecoveryPlan},
+            recovery::{Codec, HistoryObject, LogObject, RecoveryPlan},
         },
         engine::fork::site::tests::plan,
+        wal::decode,
     };
 
-    const FIRST: &str = "000000010000000000000006";
+    pub(in crate::engine::fork) const FIRST: &str = "000000010000000000000006";
     const SIZE: usize = 1 << 20;
 
     /// A store with one segment that begins as PostgreSQL 15's do, and its plan.
-    fn world(dir: &Path, address: u64) -> (RecoveryPlan, PathBuf) {
+    pub(in crate::engine::fork) fn world(dir: &Path, address: u64) -> (RecoveryPlan, PathBuf) {
         let mut plan = plan();
         plan.segment_size = SegmentSize::new(SIZE as u64).unwrap();
         let mut bytes = vec![7_u8; SIZE];

@@ -20,6 +20,7 @@ mod conf;
 mod fetch_plan;
 mod inspect;
 mod open;
+mod opening;
 mod patience;
 mod postgres_log;
 pub(crate) mod process;

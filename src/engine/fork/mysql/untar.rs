@@ -51,7 +51,7 @@ pub(super) fn unpack(archive: impl Read, target: &Path) -> Result<(), TarError> 
             tree.dir(&path).map_err(TarError::Write)?;
         } else if kind == EntryType::Regular || kind == EntryType::Continuous {
             let size = entry.size();
-            match tree.file(&path, &mut entry, Hashed::No) {
+            match tree.file(&path, &mut entry, size, Hashed::No) {
                 Ok(written) if written.bytes == size => {}
                 Ok(_) => return Err(refused("which ends early")),
                 Err(CopyError::Read(error)) => return Err(TarError::Read(error)),
