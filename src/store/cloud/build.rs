@@ -36,6 +36,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nothing may come. There is no limit for the whole of an answer: large objects take long.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
+/// A client of a store of any cloud.
+type Client = Box<dyn ObjectStore>;
+
 /// A bucket or container, as its address names it.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -96,7 +99,7 @@ fn s3(
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<(Box<dyn ObjectStore>, Option<Box<dyn ObjectStore>>), SettingsError> {
+) -> Result<(Client, Option<Client>), SettingsError> {
     let profile = Profile::read(options, environment)?;
     let region = options.region.clone();
     let region = region.or_else(|| environment("AWS_REGION"));
@@ -157,7 +160,7 @@ fn s3(
     let summing = builder.clone().with_checksum_algorithm(Checksum::CRC64NVME);
     let client = summing.build().map_err(|_| unusable(AWS_REMEDY))?;
     let credentials = client.credentials().clone();
-    let unsummed: Option<Box<dyn ObjectStore>> = match sign_payload {
+    let unsummed: Option<Client> = match sign_payload {
         true => None,
         false => {
             // The same credentials: they are fetched and renewed once.
@@ -192,7 +195,7 @@ fn gcs(
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<Box<dyn ObjectStore>, SettingsError> {
+) -> Result<Client, SettingsError> {
     let endpoint = endpoint(options)?.map(|url| url.as_str().trim_end_matches('/').to_owned());
     let host = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".to_owned());
     let connector = connector(&host, gate);
@@ -228,7 +231,7 @@ fn azure(
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<(Box<dyn ObjectStore>, Eraser), SettingsError> {
+) -> Result<(Client, Eraser), SettingsError> {
     let account = bucket.account.clone().or_else(|| options.account.clone());
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT"));
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT_NAME"));
