@@ -34,25 +34,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use workload::{
-    MIB, crash, crash_in_a_message, many_files, message, page_images, rarities, settings_change,
-    transactions,
-};
+use workload::{MIB, everything, message, transactions};
 
 #[test]
 fn small_segments_match_pg_waldump() {
     for bin in postgres_bins() {
         let cluster = Cluster::create(&bin, &["--wal-segsize=1", "-k"]);
         cluster.start();
-        transactions(&cluster);
-        many_files(&cluster);
-        rarities(&cluster);
-        page_images(&cluster);
-        message(&cluster, 5);
-        settings_change(&cluster);
-        crash(&cluster);
-        crash_in_a_message(&cluster);
-        cluster.psql("select pg_switch_wal();; select txid_current();; checkpoint");
+        everything(&cluster);
         cluster.stop("fast");
         let read = Run::read(&cluster.wal(), Timeline(1), SegmentSize::new(MIB).unwrap());
         assert!(read.segments.len() > 20, "{} segments", read.segments.len());

@@ -4,10 +4,7 @@ use crate::{
     cluster::Cluster,
     dump::{MANAGERS, Run, compare, waldump},
     postgres,
-    workload::{
-        MIB, crash, crash_in_a_message, many_files, message, page_images, rarities,
-        settings_change, transactions,
-    },
+    workload::{MIB, everything},
 };
 use btar::domain::lsn::{SegmentSize, Timeline};
 
@@ -17,15 +14,7 @@ pub(crate) fn check(major: u32) {
     let cluster = Cluster::create(&bin, &["--wal-segsize=1", "-k"]);
     cluster.configure("track_commit_timestamp = on");
     cluster.start();
-    transactions(&cluster);
-    many_files(&cluster);
-    rarities(&cluster);
-    page_images(&cluster);
-    message(&cluster, 5);
-    settings_change(&cluster);
-    crash(&cluster);
-    crash_in_a_message(&cluster);
-    cluster.psql("select pg_switch_wal();; select txid_current();; checkpoint");
+    everything(&cluster);
     let version = cluster.psql("show server_version");
     cluster.stop("fast");
     let read = Run::read(&cluster.wal(), Timeline(1), SegmentSize::new(MIB).unwrap());

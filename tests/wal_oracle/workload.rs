@@ -9,6 +9,19 @@ use std::fs;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
+/// All that is below, one after the other, to the end of a segment.
+pub(crate) fn everything(cluster: &Cluster) {
+    transactions(cluster);
+    many_files(cluster);
+    rarities(cluster);
+    page_images(cluster);
+    message(cluster, 5);
+    settings_change(cluster);
+    crash(cluster);
+    crash_in_a_message(cluster);
+    cluster.psql("select pg_switch_wal();; select txid_current();; checkpoint");
+}
+
 /// Commits, aborts, subtransactions in plenty, prepared transactions, an origin.
 pub(crate) fn transactions(cluster: &Cluster) {
     cluster.psql(
@@ -43,7 +56,7 @@ pub(crate) fn transactions(cluster: &Cluster) {
 }
 
 /// A commit that drops so many files that its record spans pages, and indexes of every kind.
-pub(crate) fn many_files(cluster: &Cluster) {
+fn many_files(cluster: &Cluster) {
     cluster.psql(
         "do $$ begin for n in 1..700 loop
            execute format('create table f%s (n int primary key)', n); end loop; end $$;;
@@ -66,7 +79,7 @@ pub(crate) fn many_files(cluster: &Cluster) {
 /// What the others leave out: multixacts, frozen and pruned rows, catalogues that are written anew,
 /// truncated files, tablespaces, origins that go, rows that are large, indexes that are vacuumed, and
 /// more subtransactions than a page of the commit log holds.
-pub(crate) fn rarities(cluster: &Cluster) {
+fn rarities(cluster: &Cluster) {
     let space = cluster.dir.path().join("space");
     fs::create_dir_all(&space).unwrap();
     give(&space);
@@ -104,7 +117,7 @@ pub(crate) fn rarities(cluster: &Cluster) {
 }
 
 /// Page images with holes and without, in each compression that the server knows.
-pub(crate) fn page_images(cluster: &Cluster) {
+fn page_images(cluster: &Cluster) {
     let known = cluster.psql(
         "select unnest(coalesce(enumvals, '{off,on}')) from pg_settings \
          where name = 'wal_compression'",
@@ -132,7 +145,7 @@ pub(crate) fn message(cluster: &Cluster, mib: u64) {
 }
 
 /// Records with the settings of a hot standby.
-pub(crate) fn settings_change(cluster: &Cluster) {
+fn settings_change(cluster: &Cluster) {
     cluster.psql(
         "alter system set max_connections = 137;; alter system set max_worker_processes = 11;;
          alter system set max_wal_senders = 13;; alter system set max_locks_per_transaction = 99",
@@ -142,7 +155,7 @@ pub(crate) fn settings_change(cluster: &Cluster) {
 }
 
 /// A crash in the middle of a transaction.
-pub(crate) fn crash(cluster: &Cluster) {
+fn crash(cluster: &Cluster) {
     let size = || cluster.psql("select pg_current_wal_lsn()").parse::<Lsn>().unwrap();
     let before = size();
     let mut session =
@@ -156,7 +169,7 @@ pub(crate) fn crash(cluster: &Cluster) {
 
 /// A crash in the middle of a record: its last part never reached the disk, so PostgreSQL gives the
 /// record up and says so in its place.
-pub(crate) fn crash_in_a_message(cluster: &Cluster) {
+fn crash_in_a_message(cluster: &Cluster) {
     message(cluster, 3);
     let end: Lsn = cluster.psql("select pg_current_wal_insert_lsn()").parse().unwrap();
     cluster.stop("immediate");
