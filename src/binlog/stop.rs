@@ -142,17 +142,25 @@ mod tests {
         }
     }
 
+    /// A log of transactions with these commit times, and where each begins.
+    fn transactions_at(micros: [u64; 4]) -> (Log, Vec<u64>) {
+        let mut log = Log::mysql();
+        let starts = (1..).zip(micros).map(|(number, time)| {
+            let start = log.gtid(number, time);
+            log.query("create table t (id int)");
+            start
+        });
+        let starts = starts.collect();
+        (log, starts)
+    }
+
+    fn at(micros: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(micros).unwrap()
+    }
+
     #[test]
     fn times_that_go_back_stop_once() {
-        let mut log = Log::mysql();
-        let starts: Vec<u64> = [(1, 30), (2, 50), (3, 40), (4, 60)]
-            .map(|(number, time)| {
-                let start = log.gtid(number, time);
-                log.query("create table t (id int)");
-                start
-            })
-            .into();
-        let at = |time| DateTime::from_timestamp_micros(time).unwrap();
+        let (log, starts) = transactions_at([30, 50, 40, 60]);
         let cut = find_stop(&log.bytes[..], 4, at(45)).unwrap();
         assert_eq!((cut.stop, cut.groups, cut.last_commit), (Some(starts[1]), 1, Some(at(30))));
         let cut = find_stop(&log.bytes[..], 4, at(50)).unwrap();
@@ -165,15 +173,7 @@ mod tests {
 
     #[test]
     fn transactions_of_one_microsecond_belong_together() {
-        let mut log = Log::mysql();
-        let starts: Vec<u64> = [(1, 30), (2, 31), (3, 31), (4, 32)]
-            .map(|(number, time)| {
-                let start = log.gtid(number, time);
-                log.query("create table t (id int)");
-                start
-            })
-            .into();
-        let at = |time| DateTime::from_timestamp_micros(time).unwrap();
+        let (log, starts) = transactions_at([30, 31, 31, 32]);
         for (target, stop) in [(30, starts[1]), (31, starts[3])] {
             assert_eq!(find_stop(&log.bytes[..], 4, at(target)).unwrap().stop, Some(stop));
         }

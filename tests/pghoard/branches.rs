@@ -4,7 +4,7 @@
 use crate::{
     cluster::Cluster,
     site::{Site, block, chain},
-    windows::{Restorable, expected, found, observe, reader, time},
+    windows::{Restorable, expected, found, observe, plan_every_target, reader, time},
 };
 use btar::{
     domain::recovery::RecoveryTarget, engine::catalog::recover, restore::error::RestoreError,
@@ -135,29 +135,9 @@ fn every_damage_makes_the_windows_as_small_as_it_must_until_it_is_mended() {
 
 #[test]
 fn a_moment_is_of_the_present_life_whichever_others_have_it() {
-    let site = Site::branches();
-    let mut reader = reader(&site, site.keys());
-    let observed = observe(&mut reader);
-    let (mut restored, mut refused) = (0, 0);
-    for target in site.truth()["targets"].as_array().unwrap() {
-        let name = target["name"].as_str().unwrap();
-        let at = RecoveryTarget::PointInTime(time(&target["time"]));
-        let plan = block(recover::plan(&reader, &observed, at, Utc::now()));
-        if target["expect"] == "refuse" {
-            assert!(plan.is_err(), "{name} must be refused");
-            refused += 1;
-            continue;
-        }
-        let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (restored, refused) = plan_every_target(&Site::branches(), |name, plan| {
         assert_eq!(plan.timeline.0, 4, "{name}");
-        let usable = texts(&target["usable_backups"]);
-        assert!(usable.contains(&plan.backup_name), "{name}: {}", plan.backup_name);
-        if let Some(next) = target["first_not_applied"]["lsn"].as_str() {
-            assert_eq!(plan.stop.lsn, next.parse().unwrap(), "{name}");
-            assert!(!plan.stop.inclusive, "{name}");
-        }
-        restored += 1;
-    }
+    });
     assert!(restored >= 28 && refused == 3, "{restored} and {refused}");
 }
 

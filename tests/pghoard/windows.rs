@@ -2,7 +2,7 @@
 
 use crate::site::{CHUNKS, DELTA, SITE, Site, block};
 use btar::{
-    domain::recovery::RecoveryTarget,
+    domain::recovery::{RecoveryPlan, RecoveryTarget},
     engine::catalog::{
         learned::NoMemory,
         listing::Extent,
@@ -117,14 +117,13 @@ fn a_damage_that_is_mended_is_seen_by_the_same_reader() {
     }
 }
 
-#[test]
-fn every_target_stops_where_postgresql_stops() {
-    let site = Site::new();
-    let mut reader = reader(&site, site.keys());
+/// Plans a recovery to every target of a site and compares it with the truth; `also` looks at more of each
+/// plan. Gives how many targets can be restored and how many are refused.
+pub(crate) fn plan_every_target(site: &Site, also: impl Fn(&str, &RecoveryPlan)) -> (usize, usize) {
+    let mut reader = reader(site, site.keys());
     let observed = observe(&mut reader);
-    let truth = site.truth();
     let (mut restored, mut refused) = (0, 0);
-    for target in truth["targets"].as_array().unwrap() {
+    for target in site.truth()["targets"].as_array().unwrap() {
         let name = target["name"].as_str().unwrap();
         let at = RecoveryTarget::PointInTime(time(&target["time"]));
         let plan = block(recover::plan(&reader, &observed, at, Utc::now()));
@@ -139,9 +138,17 @@ fn every_target_stops_where_postgresql_stops() {
             assert!(!plan.stop.inclusive, "{name}");
         }
         let usable = target["usable_backups"].as_array().unwrap();
-        assert!(usable.iter().any(|backup| *backup == plan.backup_name.as_str()), "{name}");
+        let is_usable = usable.iter().any(|backup| *backup == plan.backup_name.as_str());
+        assert!(is_usable, "{name}: {}", plan.backup_name);
+        also(name, &plan);
         restored += 1;
     }
+    (restored, refused)
+}
+
+#[test]
+fn every_target_stops_where_postgresql_stops() {
+    let (restored, refused) = plan_every_target(&Site::new(), |_, _| ());
     assert!(restored >= 12 && refused >= 3, "{restored} and {refused}");
 }
 
