@@ -61,7 +61,7 @@ async fn copy(at_once: usize, source: &str, targets: &[&str]) {
         replace: false,
     });
     let stages = [Stage { name: "files", steps: steps.collect() }];
-    let budget = Budget::new(MEMORY_MIB, targets.len());
+    let budget = Budget::new(MEMORY_MIB, targets.len()).paced(clock.clone());
     let progress: Vec<_> = targets.iter().map(|_| Progress::default()).collect();
     let lanes: Vec<_> = targets
         .iter()

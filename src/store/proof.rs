@@ -1,12 +1,12 @@
 //! How it is known that a store holds the bytes that it was given.
 
-use crate::store::{BlobStore, ObjectMeta, StoreError, key::Key};
+use crate::store::{BlobStore, ObjectMeta, StoreError, key::Key, transfer::PART_BYTES_MIN};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use futures_util::TryStreamExt;
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// How it is known that a store holds the bytes it was given.
@@ -57,6 +57,9 @@ pub async fn holds(
     Ok((read == size_bytes && sum.finish() == crc64).then_some(object.meta))
 }
 
+/// For parts of the usual size, which are joined all the time: finding it out takes 0.1 ms.
+static OF_BITS: OnceLock<[u64; 64]> = OnceLock::new();
+
 /// CRC-64/NVME while contents pass by.
 #[derive(Debug)]
 pub struct Crc64(crc_fast::Digest);
@@ -82,7 +85,17 @@ impl Crc64 {
     /// That of something that is followed by `next_bytes` bytes whose checksum is `next`.
     #[must_use]
     pub fn joined(first: u64, next: u64, next_bytes: u64) -> u64 {
-        crc_fast::checksum_combine(Crc64Nvme, first, next, next_bytes)
+        if next_bytes != PART_BYTES_MIN {
+            return crc_fast::checksum_combine(Crc64Nvme, first, next, next_bytes);
+        }
+        // What so many bytes make of each bit of what is before them: the sum of that for its bits.
+        let of_bits = OF_BITS.get_or_init(|| {
+            std::array::from_fn(|bit| {
+                crc_fast::checksum_combine(Crc64Nvme, 1 << bit, 0, PART_BYTES_MIN)
+            })
+        });
+        let bits = of_bits.iter().enumerate().filter(|(bit, _)| first >> bit & 1 == 1);
+        bits.fold(next, |sum, (_, of_bit)| sum ^ of_bit)
     }
 }
 

@@ -115,7 +115,8 @@ impl App {
             lag_warning: settings.lag_warning,
             is_forking: Arc::new(move |id, region| jobs.is_forking(id, region)),
             scrub: settings.scrub.clone(),
-            budget: Budget::new(settings.memory_mib, settings.regions.len().saturating_sub(1)),
+            budget: Budget::new(settings.memory_mib, settings.regions.len().saturating_sub(1))
+                .paced(clock.clone()),
         };
         let mut replicators = BTreeMap::new();
         for (at, service) in settings.services.iter().enumerate() {

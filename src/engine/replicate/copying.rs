@@ -44,6 +44,8 @@ pub struct Budget {
     parts: u32,
     of_regions: Arc<std::sync::Mutex<BTreeMap<CloudName, Memory>>>,
     proofs: Arc<Semaphore>,
+    /// For a region's memory, of which less is used while the processors are busy anyway.
+    pace: Option<Arc<dyn Clock>>,
 }
 
 impl Default for Budget {
@@ -56,12 +58,17 @@ impl Budget {
     /// Copying to so many regions with `memory_mib` in all.
     #[must_use]
     pub fn new(memory_mib: u64, regions: usize) -> Self {
-        // The rest is for connections, for what is decoded, and for the allocator's own needs. More
-        // is not faster: what has just been read is best written while a cache still holds it.
+        // The rest is for connections, for what is decoded, and for the allocator's own needs.
         let memory = Memory::new((memory_mib << 20) / 8 * 3);
         let proofs = Arc::new(Semaphore::new(cores()));
         let parts = if regions > 1 { 2 } else { 1 };
-        Self { memory, parts, of_regions: Arc::default(), proofs }
+        Self { memory, parts, of_regions: Arc::default(), proofs, pace: None }
+    }
+
+    /// The same, but while the processors are busy anyway less of the memory is used.
+    #[must_use]
+    pub fn paced(self, clock: Arc<dyn Clock>) -> Self {
+        Self { pace: Some(clock), ..self }
     }
 
     /// A copier from one source. `recorder` is told of every object that was written.
@@ -81,7 +88,11 @@ impl Budget {
     #[must_use]
     pub fn of(&self, region: &CloudName) -> Memory {
         let mut of_regions = self.of_regions.lock().unwrap_or_else(PoisonError::into_inner);
-        of_regions.entry(region.clone()).or_insert_with(|| self.memory.part(self.parts)).clone()
+        let new = || match (self.memory.part(self.parts), &self.pace) {
+            (memory, Some(clock)) => memory.paced(clock.clone()),
+            (memory, None) => memory,
+        };
+        of_regions.entry(region.clone()).or_insert_with(new).clone()
     }
 }
 

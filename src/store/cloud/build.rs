@@ -160,11 +160,14 @@ fn s3(
     let summing = builder.clone().with_checksum_algorithm(Checksum::CRC64NVME);
     let client = summing.build().map_err(|_| unusable(AWS_REMEDY))?;
     let credentials = client.credentials().clone();
+    if options.anonymous {
+        return Ok((Box::new(client), None));
+    }
     let unsummed: Option<Client> = match sign_payload {
         true => None,
         false => {
-            // The same credentials: they are fetched and renewed once.
-            let builder = builder.with_credentials(credentials.clone());
+            // Signed by the layer, with the checksum's header: once.
+            let builder = builder.with_skip_signature(true);
             Some(Box::new(builder.build().map_err(|_| unusable(AWS_REMEDY))?))
         }
     };

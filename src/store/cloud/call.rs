@@ -89,7 +89,8 @@ impl Call {
 pub(super) enum Signer {
     /// Nothing is signed but the bearer's token.
     Bearer,
-    /// All `x-amz-` headers are signed, and the contents where `sign_payload` says so.
+    /// All `x-amz-` headers are signed, and the contents where `sign_payload` says so. Some requests come
+    /// without any signature, since they get such a header anyway.
     Aws { credentials: AwsCredentialProvider, region: String, sign_payload: bool },
     /// With a shared key, the headers are signed.
     Azure { credentials: object_store::azure::AzureCredentialProvider, account: String },
@@ -109,7 +110,7 @@ impl Signer {
             value.is_some_and(|value| value.starts_with(scheme))
         };
         match self {
-            Self::Aws { credentials, region, sign_payload } if signed_with("AWS4-") => {
+            Self::Aws { credentials, region, sign_payload } => {
                 let covered = added.keys().any(|name| name.as_str().starts_with("x-amz-"));
                 // Where contents are signed only requests without a body get such headers, so there is
                 // nothing to digest.
@@ -126,7 +127,7 @@ impl Signer {
                 request.headers_mut().remove(AUTHORIZATION);
                 AzureAuthorizer::new(&credential, account).try_authorize(request)
             }
-            Self::Bearer | Self::Aws { .. } | Self::Azure { .. } => Ok(()),
+            Self::Bearer | Self::Azure { .. } => Ok(()),
         }
     }
 }

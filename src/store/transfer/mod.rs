@@ -39,7 +39,7 @@ pub const WHOLE_BYTES_MAX: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The smallest part but the last that every store takes, in bytes. S3 demands 5 MiB.
-const PART_BYTES_MIN: u64 = 8 << 20;
+pub(crate) const PART_BYTES_MIN: u64 = 8 << 20;
 /// Most parts of S3 and Google. Azure takes 50,000.
 const PARTS_MAX: u64 = 10_000;
 

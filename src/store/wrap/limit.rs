@@ -1,5 +1,6 @@
 //! Memory that transfers share.
 
+use crate::{store::wrap::pace::Pace, sys::clock::Clock};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -10,12 +11,24 @@ pub struct Memory {
     kibibytes_max: u32,
     /// What this is a part of.
     whole: Option<Box<Memory>>,
+    /// How much of it is in use while the processors are busy.
+    pace: Option<Arc<Pace>>,
 }
 
 /// Memory that is taken until this is dropped.
 #[derive(Debug)]
 pub struct Held {
-    _permits: Vec<OwnedSemaphorePermit>,
+    permits: Vec<(OwnedSemaphorePermit, Option<Arc<Pace>>)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for (permits, pace) in &mut self.permits {
+            if let Some(pace) = pace {
+                pace.give_back(permits);
+            }
+        }
+    }
 }
 
 impl Memory {
@@ -25,7 +38,7 @@ impl Memory {
         let kibibytes_max = u32::try_from(bytes_max.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
         let permits = usize::try_from(kibibytes_max).unwrap_or(Semaphore::MAX_PERMITS);
         let kibibytes = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self { kibibytes, kibibytes_max, whole: None }
+        Self { kibibytes, kibibytes_max, whole: None, pace: None }
     }
 
     /// Of this memory, at most one part of `parts`: who takes from it leaves the rest to others.
@@ -33,6 +46,13 @@ impl Memory {
     pub fn part(&self, parts: u32) -> Self {
         let kibibytes = u64::from(self.kibibytes_max / parts.max(1));
         Self { whole: Some(Box::new(self.clone())), ..Self::new(kibibytes * 1024) }
+    }
+
+    /// The same memory, of which less is lent while the processors are busy anyway.
+    #[must_use]
+    pub fn paced(self, clock: Arc<dyn Clock>) -> Self {
+        let pace = Some(Arc::new(Pace::new(self.kibibytes_max, clock)));
+        Self { pace, ..self }
     }
 
     /// Waits for `bytes` of it, or for all of it when that is less, and holds them.
@@ -43,11 +63,15 @@ impl Memory {
         // The part before the whole: who waits for his part takes nothing from the others.
         while let Some(memory) = next {
             wanted = wanted.min(memory.kibibytes_max);
+            if let Some(pace) = &memory.pace {
+                pace.adjust(&memory.kibibytes, wanted);
+            }
             let taken = memory.kibibytes.clone().acquire_many_owned(wanted).await;
-            permits.push(taken.expect("the semaphore is never closed"));
+            let taken = taken.expect("the semaphore is never closed");
+            permits.push((taken, memory.pace.clone()));
             next = memory.whole.as_deref();
         }
-        Held { _permits: permits }
+        Held { permits }
     }
 
     /// What is free just now, in bytes.

@@ -5,5 +5,6 @@ pub mod retry;
 pub mod bandwidth;
 pub mod limit;
 pub mod metrics;
+mod pace;
 
 pub mod faulty;
