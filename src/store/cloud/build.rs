@@ -6,6 +6,7 @@ use crate::{
         cloud::{
             CloudStore, Shared,
             call::{Connector, Signer},
+            copy::{AWS, Copier},
             credentials::{Profile, aws_keys, named},
             erase::Eraser,
             gate::Gate,
@@ -21,7 +22,7 @@ use object_store::{
     BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3Builder, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder, split_sas},
-    client::HttpConnector,
+    client::{HttpClient, HttpConnector},
     gcp::{GcpCredential, GoogleCloudStorageBuilder},
 };
 use std::{sync::Arc, time::Duration};
@@ -63,15 +64,19 @@ pub fn open(
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
     let gate = Arc::new(Gate::new(options.requests_max.unwrap_or(REQUESTS_MAX), clock.clone()));
-    let (client, unsummed, eraser, scheme) = match bucket.cloud {
+    copy_settings(bucket.cloud, options)?;
+    let (mut eraser, mut copier) = (None, None);
+    let (client, unsummed, scheme) = match bucket.cloud {
         Cloud::S3 => {
-            let (client, unsummed) = s3(&bucket, options, environment, gate)?;
-            (client, unsummed, None, "s3")
+            let (client, unsummed, made) = s3(&bucket, options, environment, gate)?;
+            copier = Some(made);
+            (client, unsummed, "s3")
         }
-        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, None, "gs"),
+        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, "gs"),
         Cloud::Azure => {
-            let (client, eraser) = azure(&bucket, options, environment, gate)?;
-            (client, None, Some(eraser), "az")
+            let (client, made) = azure(&bucket, options, environment, gate)?;
+            eraser = Some(made);
+            (client, None, "az")
         }
     };
     let slash = if bucket.prefix.as_str().is_empty() { "" } else { "/" };
@@ -83,6 +88,7 @@ pub fn open(
         client,
         unsummed,
         eraser,
+        copier,
         proof: options.proof,
         conditional_writes: options.conditional_writes,
         memory: Memory::new(memory_mib << 20),
@@ -99,7 +105,7 @@ fn s3(
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<(Client, Option<Client>), SettingsError> {
+) -> Result<(Client, Option<Client>, Copier), SettingsError> {
     let profile = Profile::read(options, environment)?;
     let region = options.region.clone();
     let region = region.or_else(|| environment("AWS_REGION"));
@@ -168,9 +174,18 @@ fn s3(
             Some(Box::new(builder.build().map_err(|_| unusable(AWS_REMEDY))?))
         }
     };
+    let copier = Copier {
+        service: endpoint.as_ref().map_or(AWS, Url::as_str).to_owned(),
+        is_asked_for: options.server_side_copy,
+        client: http_client(&connector, options)?,
+        bucket: bucket.name.clone(),
+        bucket_url: if virtual_host { host } else { format!("{host}/{}", bucket.name) },
+        region: region.clone(),
+        credentials: credentials.clone(),
+    };
     // A fresh connector has no signer yet.
     let _ = connector.signer.set(Signer::Aws { credentials, region, sign_payload });
-    Ok((Box::new(client), unsummed))
+    Ok((Box::new(client), unsummed, copier))
 }
 
 /// The variables of AWS's own chain of credentials, which its client follows.
@@ -282,9 +297,7 @@ fn azure(
     }
     let client = builder.build().map_err(|_| unusable(AZURE_REMEDY))?;
     let eraser = Eraser {
-        client: connector
-            .connect(&client_options(options)?)
-            .map_err(|_| SettingsError::new("store", "no HTTP client can be made"))?,
+        client: http_client(&connector, options)?,
         container: Url::parse(&format!("{host}/{}", bucket.name))
             .map_err(|_| SettingsError::new("store", "the container's name fits no URL"))?,
         account: account.clone(),
@@ -320,6 +333,27 @@ fn connector(host: &str, gate: Arc<Gate>) -> Connector {
     let url = Url::parse(host).ok();
     let authority = url.map(|url| url.authority().to_owned()).unwrap_or_default();
     Connector { authority, signer: Arc::default(), gate, client: Arc::default() }
+}
+
+fn http_client(
+    connector: &Connector,
+    options: &StoreOptions,
+) -> Result<HttpClient, SettingsError> {
+    let client = connector.connect(&client_options(options)?);
+    client.map_err(|_| SettingsError::new("store", "no HTTP client can be made"))
+}
+
+/// Whether this store can have objects copied by its provider, if it is asked to.
+fn copy_settings(cloud: Cloud, options: &StoreOptions) -> Result<(), SettingsError> {
+    let wrong = |what: &str| Err(SettingsError::new("server_side_copy", what));
+    match cloud {
+        _ if !options.server_side_copy => Ok(()),
+        Cloud::Gcs | Cloud::Azure => wrong("server_side_copy is for buckets of S3; remove it"),
+        Cloud::S3 if options.anonymous => {
+            wrong("server_side_copy needs credentials; remove it, or remove anonymous")
+        }
+        Cloud::S3 => Ok(()),
+    }
 }
 
 fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::{Digest, Md5};
 
-const S3_CRC64: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
+pub(super) const S3_CRC64: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
 const S3_SHOW_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 const GOOGLE_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
@@ -60,7 +60,7 @@ impl Sums {
         match (cloud, self.md5) {
             (Cloud::S3, _) if is_summed => {}
             (Cloud::S3, _) => {
-                headers.insert(S3_CRC64, plain(&BASE64.encode(self.crc64.to_be_bytes())));
+                headers.insert(S3_CRC64, plain(&crc64_text(self.crc64)));
             }
             (Cloud::Azure, None) => {}
             (Cloud::Gcs, _) => {
@@ -78,7 +78,7 @@ impl Sums {
     pub(super) fn proven_by(&self, cloud: Cloud, answer: &HeaderMap) -> Option<Checksum> {
         match cloud {
             Cloud::S3 => {
-                let ours = BASE64.encode(self.crc64.to_be_bytes());
+                let ours = crc64_text(self.crc64);
                 (text(answer, &S3_CRC64)? == ours).then_some(Checksum::Crc64Nvme)
             }
             Cloud::Gcs => {
@@ -97,6 +97,11 @@ impl Sums {
             }
         }
     }
+}
+
+/// A CRC-64/NVME as S3 writes it.
+pub(super) fn crc64_text(crc64: u64) -> String {
+    BASE64.encode(crc64.to_be_bytes())
 }
 
 /// What a `head` adds so that the answer has the checksum of the whole object.
