@@ -335,10 +335,7 @@ fn connector(host: &str, gate: Arc<Gate>) -> Connector {
     Connector { authority, signer: Arc::default(), gate, client: Arc::default() }
 }
 
-fn http_client(
-    connector: &Connector,
-    options: &StoreOptions,
-) -> Result<HttpClient, SettingsError> {
+fn http_client(connector: &Connector, options: &StoreOptions) -> Result<HttpClient, SettingsError> {
     let client = connector.connect(&client_options(options)?);
     client.map_err(|_| SettingsError::new("store", "no HTTP client can be made"))
 }

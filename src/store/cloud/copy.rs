@@ -16,7 +16,7 @@ use crate::store::{
         call::{Call, Notes, Refusal, element},
         fault::{self, Doing},
         metadata,
-        sums::{S3_CRC64, crc64_text},
+        sums::{crc64_of, told_crc64},
     },
     config::{ConditionalWrites, ProofChoice},
     key::Key,
@@ -24,9 +24,7 @@ use crate::store::{
     takeover::{ObjectName, Original},
     wrap::retry::settle,
 };
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header::IF_NONE_MATCH,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::IF_NONE_MATCH};
 use object_store::{
     aws::{AwsAuthorizer, AwsCredentialProvider},
     client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody},
@@ -101,8 +99,8 @@ impl Copier {
 /// A copy that was made.
 struct Copied {
     etag: String,
-    /// As the answer has it.
-    crc64: Option<String>,
+    /// As the store tells it.
+    crc64: Option<u64>,
 }
 
 impl CloudStore {
@@ -178,9 +176,10 @@ impl CloudStore {
             let what = "the answer does not say that the object was copied";
             return Err(StoreError::unavailable(self.name(), "copying", key, what));
         };
+        let sum = element(&text, "ChecksumCRC64NVME");
         let bare = etag.replace("&quot;", "\"").replace("&#34;", "\"");
         let etag = format!("\"{}\"", bare.trim_matches('"'));
-        Ok(Copied { etag, crc64: element(&text, "ChecksumCRC64NVME") })
+        Ok(Copied { etag, crc64: crc64_of(&sum.unwrap_or_default()) })
     }
 
     fn copy_fault(
@@ -237,15 +236,11 @@ impl CloudStore {
             (ProofChoice::ReadBack, _) => None,
             (ProofChoice::Auto | ProofChoice::StoreOnly, Some(told)) => Some(told),
             (ProofChoice::Auto | ProofChoice::StoreOnly, None) => {
-                let headers = self.checksum_headers(key).await?;
-                let told = headers.get(S3_CRC64).and_then(|value| value.to_str().ok());
-                told.map(str::to_owned)
+                told_crc64(&self.checksum_headers(key).await?)
             }
         };
         let proof = match (told, choice) {
-            (Some(told), _) => {
-                (told == crc64_text(crc64)).then_some(Proof::Checksum(Checksum::Crc64Nvme))
-            }
+            (Some(told), _) => (told == crc64).then_some(Proof::Checksum(Checksum::Crc64Nvme)),
             (None, ProofChoice::StoreOnly) => Some(Proof::Unproven),
             (None, ProofChoice::Auto | ProofChoice::ReadBack) => {
                 let held = holds(self, key, size_bytes, crc64).await?;

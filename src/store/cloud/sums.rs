@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::{Digest, Md5};
 
-pub(super) const S3_CRC64: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
+const S3_CRC64: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
 const S3_SHOW_CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 const GOOGLE_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
@@ -60,7 +60,7 @@ impl Sums {
         match (cloud, self.md5) {
             (Cloud::S3, _) if is_summed => {}
             (Cloud::S3, _) => {
-                headers.insert(S3_CRC64, plain(&crc64_text(self.crc64)));
+                headers.insert(S3_CRC64, plain(&BASE64.encode(self.crc64.to_be_bytes())));
             }
             (Cloud::Azure, None) => {}
             (Cloud::Gcs, _) => {
@@ -78,7 +78,7 @@ impl Sums {
     pub(super) fn proven_by(&self, cloud: Cloud, answer: &HeaderMap) -> Option<Checksum> {
         match cloud {
             Cloud::S3 => {
-                let ours = crc64_text(self.crc64);
+                let ours = BASE64.encode(self.crc64.to_be_bytes());
                 (text(answer, &S3_CRC64)? == ours).then_some(Checksum::Crc64Nvme)
             }
             Cloud::Gcs => {
@@ -99,9 +99,15 @@ impl Sums {
     }
 }
 
-/// A CRC-64/NVME as S3 writes it.
-pub(super) fn crc64_text(crc64: u64) -> String {
-    BASE64.encode(crc64.to_be_bytes())
+/// The CRC-64/NVME that S3 tells in a header.
+pub(super) fn told_crc64(answer: &HeaderMap) -> Option<u64> {
+    crc64_of(text(answer, &S3_CRC64)?)
+}
+
+/// A CRC-64/NVME as S3 writes it. There are servers that write other checksums under its name.
+pub(super) fn crc64_of(text: &str) -> Option<u64> {
+    let bytes: [u8; 8] = BASE64.decode(text).ok()?.try_into().ok()?;
+    Some(u64::from_be_bytes(bytes))
 }
 
 /// What a `head` adds so that the answer has the checksum of the whole object.

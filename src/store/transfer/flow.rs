@@ -108,11 +108,7 @@ struct Takers<'a> {
 }
 
 impl<'a> Takers<'a> {
-    fn among(
-        to: &'a [Destination],
-        name: Option<(ObjectName, String)>,
-        size_bytes: u64,
-    ) -> Self {
+    fn among(to: &'a [Destination], name: Option<(ObjectName, String)>, size_bytes: u64) -> Self {
         let takes_over = |to: &Destination| {
             name.as_ref().is_some_and(|(name, _)| to.takes_over(name, size_bytes))
         };
