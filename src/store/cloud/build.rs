@@ -6,7 +6,7 @@ use crate::{
         cloud::{
             CloudStore, Shared,
             call::{Connector, Signer},
-            copy::{AWS, Copier},
+            copy::{self, AWS, Copier},
             credentials::{Profile, aws_keys, named},
             erase::Eraser,
             gate::Gate,
@@ -64,7 +64,7 @@ pub fn open(
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
     let gate = Arc::new(Gate::new(options.requests_max.unwrap_or(REQUESTS_MAX), clock.clone()));
-    copy_settings(bucket.cloud, options)?;
+    copy::check(bucket.cloud, options)?;
     let (mut eraser, mut copier) = (None, None);
     let (client, unsummed, scheme) = match bucket.cloud {
         Cloud::S3 => {
@@ -338,19 +338,6 @@ fn connector(host: &str, gate: Arc<Gate>) -> Connector {
 fn http_client(connector: &Connector, options: &StoreOptions) -> Result<HttpClient, SettingsError> {
     let client = connector.connect(&client_options(options)?);
     client.map_err(|_| SettingsError::new("store", "no HTTP client can be made"))
-}
-
-/// Whether this store can have objects copied by its provider, if it is asked to.
-fn copy_settings(cloud: Cloud, options: &StoreOptions) -> Result<(), SettingsError> {
-    let wrong = |what: &str| Err(SettingsError::new("server_side_copy", what));
-    match cloud {
-        _ if !options.server_side_copy => Ok(()),
-        Cloud::Gcs | Cloud::Azure => wrong("server_side_copy is for buckets of S3; remove it"),
-        Cloud::S3 if options.anonymous => {
-            wrong("server_side_copy needs credentials; remove it, or remove anonymous")
-        }
-        Cloud::S3 => Ok(()),
-    }
 }
 
 fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {

@@ -18,7 +18,7 @@ use crate::store::{
         metadata,
         sums::{crc64_of, told_crc64},
     },
-    config::{ConditionalWrites, ProofChoice},
+    config::{ConditionalWrites, ProofChoice, SettingsError, StoreOptions},
     key::Key,
     proof::{Checksum, Proof, holds, remove_wrong},
     takeover::{ObjectName, Original},
@@ -93,6 +93,22 @@ impl Copier {
         let status = response.status();
         let text = response.into_body().bytes().await?;
         Ok((status, String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+/// Whether such a store can have objects copied by its provider, where that is asked for.
+///
+/// # Errors
+/// [`SettingsError`] with the remedy.
+pub(super) fn check(cloud: Cloud, options: &StoreOptions) -> Result<(), SettingsError> {
+    let wrong = |what: &str| Err(SettingsError::new("server_side_copy", what));
+    match cloud {
+        _ if !options.server_side_copy => Ok(()),
+        Cloud::Gcs | Cloud::Azure => wrong("server_side_copy is for buckets of S3; remove it"),
+        Cloud::S3 if options.anonymous => {
+            wrong("server_side_copy needs credentials; remove it, or remove anonymous")
+        }
+        Cloud::S3 => Ok(()),
     }
 }
 
