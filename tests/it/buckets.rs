@@ -97,7 +97,8 @@ fn a_copy_that_the_provider_makes_is_whole_and_restorable() {
     let primary = open(&format!("s3://{PRIMARY}"), &options, clock, &keys).unwrap();
     let dir = world.store("aws-eu-west-1").join("pgbackrest");
     runtime.block_on(upload(&dir, "pgbackrest", &*primary));
-    (server.log(), server.taken_bytes());
+    server.log();
+    server.taken_bytes();
 
     let endpoint = server.url.clone();
     world.bucket(Bucket { endpoint, name: BUCKET, access_key: ACCESS_KEY, secret_key: SECRET_KEY });

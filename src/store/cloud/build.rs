@@ -6,12 +6,13 @@ use crate::{
         cloud::{
             CloudStore, Shared,
             call::{Connector, Signer},
-            copy::{self, AWS, Copier},
+            copy::{self, Copier},
             credentials::{Profile, aws_keys, named},
             erase::Eraser,
             gate::Gate,
+            place::{Place, endpoint},
         },
-        config::{Addressing, Environment, SettingsError, StoreOptions},
+        config::{Environment, SettingsError, StoreOptions},
         key::Key,
         wrap::{limit::Memory, retry::RetryPolicy},
     },
@@ -115,21 +116,8 @@ fn s3(
         let what = "the region of the bucket is not known; add region = \"eu-west-1\" or the like";
         return Err(SettingsError::new("store", what));
     };
-    let endpoint = endpoint(options)?;
-    let virtual_host = match options.addressing {
-        Addressing::Path => false,
-        Addressing::VirtualHost => true,
-        // No certificate is for a bucket's name with dots.
-        Addressing::Auto => endpoint.is_none() && !bucket.name.contains('.'),
-    };
-    let host = match (&endpoint, virtual_host) {
-        (None, true) => format!("https://{}.s3.{region}.amazonaws.com", bucket.name),
-        (None, false) => format!("https://s3.{region}.amazonaws.com"),
-        (Some(url), false) => url.as_str().trim_end_matches('/').to_owned(),
-        (Some(url), true) => {
-            format!("{}://{}.{}", url.scheme(), bucket.name, url.authority())
-        }
-    };
+    let Place { service, host, virtual_host, bucket_url } =
+        Place::of(&bucket.name, &region, options)?;
     // TLS and the checksum guard the contents; hashing them for the signature costs more.
     let sign_payload = !(host.starts_with("https:") || options.unsigned_payload);
     let connector = connector(&host, gate);
@@ -175,11 +163,11 @@ fn s3(
         }
     };
     let copier = Copier {
-        service: endpoint.as_ref().map_or(AWS, Url::as_str).to_owned(),
+        service,
         is_asked_for: options.server_side_copy,
         client: http_client(&connector, options)?,
         bucket: bucket.name.clone(),
-        bucket_url: if virtual_host { host } else { format!("{host}/{}", bucket.name) },
+        bucket_url,
         region: region.clone(),
         credentials: credentials.clone(),
     };
@@ -338,26 +326,6 @@ fn connector(host: &str, gate: Arc<Gate>) -> Connector {
 fn http_client(connector: &Connector, options: &StoreOptions) -> Result<HttpClient, SettingsError> {
     let client = connector.connect(&client_options(options)?);
     client.map_err(|_| SettingsError::new("store", "no HTTP client can be made"))
-}
-
-fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {
-    let Some(written) = &options.endpoint else { return Ok(None) };
-    let wrong = |what: &str| Err(SettingsError::new("endpoint", what));
-    let Ok(url) = Url::parse(written) else {
-        return wrong("the endpoint is not a URL; write https://host:port");
-    };
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return wrong("an endpoint holds no user, password or query; write https://host:port");
-    }
-    match url.scheme() {
-        "https" => Ok(Some(url)),
-        "http" if options.allow_http => Ok(Some(url)),
-        "http" => wrong(
-            "the endpoint is plain http, which everybody on the way can read; use https, or set \
-             allow_http = true",
-        ),
-        _ => wrong("the endpoint is neither http nor https; write https://host:port"),
-    }
 }
 
 fn client_options(options: &StoreOptions) -> Result<ClientOptions, SettingsError> {

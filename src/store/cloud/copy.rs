@@ -16,6 +16,7 @@ use crate::store::{
         call::{Call, Notes, Refusal, element},
         fault::{self, Doing},
         metadata,
+        place::AWS,
         sums::{crc64_of, told_crc64},
     },
     config::{ConditionalWrites, ProofChoice, SettingsError, StoreOptions},
@@ -36,8 +37,6 @@ use std::{
 
 /// Largest object that S3 copies in one request, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
-/// The provider of buckets that are not reached by an endpoint of their own.
-pub(super) const AWS: &str = "aws";
 
 const REMEDY: &str = "with server_side_copy the credentials of this store need s3:GetObject for the \
                       source's bucket (and kms:Decrypt for its key) besides s3:PutObject for this one; \
@@ -235,7 +234,12 @@ impl CloudStore {
             StoreError::Denied { store, key, why } if is_access => {
                 StoreError::Denied { store, key, why: format!("{why}; {REMEDY}") }
             }
-            fault => fault,
+            fault @ (StoreError::AlreadyExists(_)
+            | StoreError::Changed(_)
+            | StoreError::NoSpace { .. }
+            | StoreError::Denied { .. }
+            | StoreError::Refused { .. }
+            | StoreError::Unavailable { .. }) => fault,
         }
     }
 

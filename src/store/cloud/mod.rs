@@ -9,6 +9,7 @@ mod fault;
 mod gate;
 mod metadata;
 mod parts;
+mod place;
 mod sums;
 mod upload;
 

@@ -225,26 +225,14 @@ impl World {
         self.place.path().join("btar.toml")
     }
 
-    fn write_config(&self) {
-        let sum = {
-            let mut child = Command::new("sha256sum")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            std::io::Write::write_all(
-                &mut child.stdin.take().unwrap(),
-                TOKEN_SHA256_INPUT.as_bytes(),
-            )
-            .unwrap();
-            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
-        };
+    /// The regions, as the configuration has them.
+    fn regions(&self) -> String {
         let clouds: &[&str] = if self.copy_only {
             &["aws-eu-central-1"]
         } else {
             &["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
         };
-        let regions: String = clouds
+        clouds
             .iter()
             .map(|cloud| {
                 let store = match (&self.bucket, self.primary) {
@@ -272,7 +260,24 @@ impl World {
                 };
                 format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
             })
-            .collect();
+            .collect()
+    }
+
+    fn write_config(&self) {
+        let sum = {
+            let mut child = Command::new("sha256sum")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Write::write_all(
+                &mut child.stdin.take().unwrap(),
+                TOKEN_SHA256_INPUT.as_bytes(),
+            )
+            .unwrap();
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
+        };
+        let regions = self.regions();
         let services = SERVICES.replace("#retention", self.retention);
         let services = services
             .replace(PGBACKREST, self.backup)

@@ -154,7 +154,12 @@ async fn serve(State(shared): State<Arc<Shared>>, request: http::Request<Body>) 
         objects.damage = fault == Fault::Damage;
         objects.hidden = match fault {
             Fault::Hidden(code) => Some(code),
-            _ => None,
+            Fault::None
+            | Fault::Status(..)
+            | Fault::Late(_)
+            | Fault::Lost
+            | Fault::Break(_)
+            | Fault::Damage => None,
         };
         objects.answer(&request)
     };
