@@ -56,6 +56,9 @@ pub struct StoreOptions {
     /// Whether the store honours conditions on writes. Some that are compatible with S3 ignore
     /// them: then it is only looked before each write.
     pub conditional_writes: ConditionalWrites,
+    /// Whether the provider is asked to copy what has been read from another bucket of its own, instead
+    /// of being sent the contents. For S3.
+    pub server_side_copy: bool,
     /// Whether a directory keeps user metadata in `<key>.metadata`, as PGHoard and MyHoard do.
     pub sidecars: bool,
 

@@ -6,6 +6,7 @@ pub mod address;
 pub mod config;
 pub mod open;
 pub mod proof;
+pub mod takeover;
 
 pub mod feed;
 pub mod pool;
@@ -25,6 +26,7 @@ use key::Key;
 use pool::Pieces;
 use proof::{KnownCrc64, Proof};
 use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf};
+use takeover::{ObjectName, Original};
 
 /// An object as a listing or a `head` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,6 +326,27 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     ) -> Result<(), StoreError> {
         let contents = Contents::new(size_bytes, user_metadata.clone(), body);
         self.write(key, contents, &mode.into()).await.map(drop)
+    }
+
+    /// What others of the same provider call an object, where its provider can copy it.
+    fn object_name(&self, _key: &Key) -> Option<ObjectName> {
+        None
+    }
+
+    /// Whether [`BlobStore::take_over`] is possible here, and asked for, with an object of this size.
+    fn takes_over(&self, _source: &ObjectName, _size_bytes: u64) -> bool {
+        false
+    }
+
+    /// Has the provider write an object that was read and found good. Promises what
+    /// [`BlobStore::write`] promises, and asks for the same proof.
+    async fn take_over(
+        &self,
+        key: &Key,
+        _original: &Original,
+        _condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        Err(StoreError::refused(self.name(), key, "this store takes over no objects"))
     }
 
     /// Removes an object. Removing what is not there is no error.

@@ -57,6 +57,27 @@ pub async fn holds(
     Ok((read == size_bytes && sum.finish() == crc64).then_some(object.meta))
 }
 
+/// Removes what was written and is wrong, unless somebody else has replaced it meanwhile. Gives the
+/// error to report: left there, it would be taken for the object by whoever lists it next.
+pub(crate) async fn remove_wrong(
+    store: &dyn BlobStore,
+    key: &Key,
+    etag: Option<&str>,
+) -> StoreError {
+    let removed = match store.head(key).await {
+        Ok(now) if now.etag.as_deref() == etag => store.delete(key).await,
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let what = match removed {
+        Ok(()) => "what was written is not what was read; it was removed".to_owned(),
+        Err(error) => {
+            format!("what was written is not what was read, and it is still there: {error}")
+        }
+    };
+    StoreError::unavailable(store.name(), "proving", key, what)
+}
+
 /// For parts of the usual size, which are joined all the time: finding it out takes 0.1 ms.
 static OF_BITS: OnceLock<[u64; 64]> = OnceLock::new();
 

@@ -8,6 +8,7 @@ mod server;
 mod support;
 
 mod azure;
+mod copies;
 mod directory;
 mod google;
 mod memory;

@@ -60,6 +60,7 @@ pub(super) fn check(file: &Path, text: &str) -> Result<Settings, ConfigError> {
         keys: checker.keys(&written.private_key),
         forks: checker.forks(written.forks),
     };
+    checker.server_side_copies(&settings, &written.region);
     if checker.mistakes.is_empty() {
         Ok(settings)
     } else {
@@ -218,7 +219,7 @@ impl Checker<'_> {
     }
 
     /// Where a setting stands in the table that begins at `at`, else the table itself.
-    fn setting(&self, at: usize, name: &str) -> usize {
+    pub(super) fn setting(&self, at: usize, name: &str) -> usize {
         let table = self.text.get(at..).unwrap_or_default();
         let end = table.find("\n[[").unwrap_or(table.len());
         table[..end].find(name).map_or(at, |found| at + found)
@@ -394,6 +395,32 @@ backup = { format = "pgbackrest", stanza = "orders", path = "/pgbackrest" }
         let settings = check(Path::new("btar.toml"), &good).unwrap();
         let region = settings.regions[0].store_options.region.as_deref();
         assert_eq!(region, Some("eu-west-1"), "the cloud's name tells the region");
+    }
+
+    #[test]
+    fn a_provider_copies_only_what_it_holds_itself() {
+        let regions = |primary: &str, copy: &str| {
+            let west = format!("store = \"s3://w\"\nstore_options = {{ {primary} }}");
+            let north = format!(
+                "[[region]]\ncloud = \"aws-eu-north-1\"\nstore = \"s3://n\"\n\
+                 store_options = {{ server_side_copy = true{copy} }}\n\n[[service]]"
+            );
+            let text = GOOD.replace("store = \"file:///srv/west\"", &west);
+            mistakes(&text.replacen("[[service]]", &north, 1))
+        };
+        let at = |name: &str| format!("endpoint = \"https://{name}\"");
+        let here = format!(", {}", at("one.example.org/"));
+        assert_eq!(regions("", ""), []);
+        assert_eq!(regions(&at("one.example.org"), &here), []);
+        for (primary, copy) in [(at("one.example.org"), ""), (at("two.example.org"), &here)] {
+            let found = regions(&primary, copy);
+            let is_told = |what: &str| what.contains("aws-eu-west-1") && what.contains("remove");
+            assert!(matches!(&found[..], [(18, what)] if is_told(what)), "{found:?}");
+        }
+        let found = regions("", ", anonymous = true");
+        assert!(matches!(&found[..], [(18, what)] if what.contains("credentials")), "{found:?}");
+        let other = "store = \"gs://b\"\nstore_options = { server_side_copy = true }";
+        one("store = \"file:///srv/west\"", other, 13, "for buckets of S3");
     }
 
     #[test]

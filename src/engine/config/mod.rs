@@ -1,6 +1,7 @@
 //! The engine's configuration: data only. Parts are built from it elsewhere.
 
 mod check;
+mod copies;
 mod file;
 mod key_command;
 mod keys;

@@ -6,11 +6,13 @@ use crate::{
         cloud::{
             CloudStore, Shared,
             call::{Connector, Signer},
+            copy::{self, Copier},
             credentials::{Profile, aws_keys, named},
             erase::Eraser,
             gate::Gate,
+            place::{Place, endpoint},
         },
-        config::{Addressing, Environment, SettingsError, StoreOptions},
+        config::{Environment, SettingsError, StoreOptions},
         key::Key,
         wrap::{limit::Memory, retry::RetryPolicy},
     },
@@ -21,7 +23,7 @@ use object_store::{
     BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3Builder, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder, split_sas},
-    client::HttpConnector,
+    client::{HttpClient, HttpConnector},
     gcp::{GcpCredential, GoogleCloudStorageBuilder},
 };
 use std::{sync::Arc, time::Duration};
@@ -63,15 +65,19 @@ pub fn open(
     environment: Environment<'_>,
 ) -> Result<CloudStore, SettingsError> {
     let gate = Arc::new(Gate::new(options.requests_max.unwrap_or(REQUESTS_MAX), clock.clone()));
-    let (client, unsummed, eraser, scheme) = match bucket.cloud {
+    copy::check(bucket.cloud, options)?;
+    let (mut eraser, mut copier) = (None, None);
+    let (client, unsummed, scheme) = match bucket.cloud {
         Cloud::S3 => {
-            let (client, unsummed) = s3(&bucket, options, environment, gate)?;
-            (client, unsummed, None, "s3")
+            let (client, unsummed, made) = s3(&bucket, options, environment, gate)?;
+            copier = Some(made);
+            (client, unsummed, "s3")
         }
-        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, None, "gs"),
+        Cloud::Gcs => (gcs(&bucket, options, environment, gate)?, None, "gs"),
         Cloud::Azure => {
-            let (client, eraser) = azure(&bucket, options, environment, gate)?;
-            (client, None, Some(eraser), "az")
+            let (client, made) = azure(&bucket, options, environment, gate)?;
+            eraser = Some(made);
+            (client, None, "az")
         }
     };
     let slash = if bucket.prefix.as_str().is_empty() { "" } else { "/" };
@@ -83,6 +89,7 @@ pub fn open(
         client,
         unsummed,
         eraser,
+        copier,
         proof: options.proof,
         conditional_writes: options.conditional_writes,
         memory: Memory::new(memory_mib << 20),
@@ -99,7 +106,7 @@ fn s3(
     options: &StoreOptions,
     environment: Environment<'_>,
     gate: Arc<Gate>,
-) -> Result<(Client, Option<Client>), SettingsError> {
+) -> Result<(Client, Option<Client>, Copier), SettingsError> {
     let profile = Profile::read(options, environment)?;
     let region = options.region.clone();
     let region = region.or_else(|| environment("AWS_REGION"));
@@ -109,21 +116,8 @@ fn s3(
         let what = "the region of the bucket is not known; add region = \"eu-west-1\" or the like";
         return Err(SettingsError::new("store", what));
     };
-    let endpoint = endpoint(options)?;
-    let virtual_host = match options.addressing {
-        Addressing::Path => false,
-        Addressing::VirtualHost => true,
-        // No certificate is for a bucket's name with dots.
-        Addressing::Auto => endpoint.is_none() && !bucket.name.contains('.'),
-    };
-    let host = match (&endpoint, virtual_host) {
-        (None, true) => format!("https://{}.s3.{region}.amazonaws.com", bucket.name),
-        (None, false) => format!("https://s3.{region}.amazonaws.com"),
-        (Some(url), false) => url.as_str().trim_end_matches('/').to_owned(),
-        (Some(url), true) => {
-            format!("{}://{}.{}", url.scheme(), bucket.name, url.authority())
-        }
-    };
+    let Place { service, host, virtual_host, bucket_url } =
+        Place::of(&bucket.name, &region, options)?;
     // TLS and the checksum guard the contents; hashing them for the signature costs more.
     let sign_payload = !(host.starts_with("https:") || options.unsigned_payload);
     let connector = connector(&host, gate);
@@ -160,8 +154,17 @@ fn s3(
     let summing = builder.clone().with_checksum_algorithm(Checksum::CRC64NVME);
     let client = summing.build().map_err(|_| unusable(AWS_REMEDY))?;
     let credentials = client.credentials().clone();
+    let copier = Copier {
+        service,
+        is_asked_for: options.server_side_copy,
+        client: http_client(&connector, options)?,
+        bucket: bucket.name.clone(),
+        bucket_url,
+        region: region.clone(),
+        credentials: credentials.clone(),
+    };
     if options.anonymous {
-        return Ok((Box::new(client), None));
+        return Ok((Box::new(client), None, copier));
     }
     let unsummed: Option<Client> = match sign_payload {
         true => None,
@@ -173,7 +176,7 @@ fn s3(
     };
     // A fresh connector has no signer yet.
     let _ = connector.signer.set(Signer::Aws { credentials, region, sign_payload });
-    Ok((Box::new(client), unsummed))
+    Ok((Box::new(client), unsummed, copier))
 }
 
 /// The variables of AWS's own chain of credentials, which its client follows.
@@ -285,9 +288,7 @@ fn azure(
     }
     let client = builder.build().map_err(|_| unusable(AZURE_REMEDY))?;
     let eraser = Eraser {
-        client: connector
-            .connect(&client_options(options)?)
-            .map_err(|_| SettingsError::new("store", "no HTTP client can be made"))?,
+        client: http_client(&connector, options)?,
         container: Url::parse(&format!("{host}/{}", bucket.name))
             .map_err(|_| SettingsError::new("store", "the container's name fits no URL"))?,
         account: account.clone(),
@@ -325,24 +326,9 @@ fn connector(host: &str, gate: Arc<Gate>) -> Connector {
     Connector { authority, signer: Arc::default(), gate, client: Arc::default() }
 }
 
-fn endpoint(options: &StoreOptions) -> Result<Option<Url>, SettingsError> {
-    let Some(written) = &options.endpoint else { return Ok(None) };
-    let wrong = |what: &str| Err(SettingsError::new("endpoint", what));
-    let Ok(url) = Url::parse(written) else {
-        return wrong("the endpoint is not a URL; write https://host:port");
-    };
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return wrong("an endpoint holds no user, password or query; write https://host:port");
-    }
-    match url.scheme() {
-        "https" => Ok(Some(url)),
-        "http" if options.allow_http => Ok(Some(url)),
-        "http" => wrong(
-            "the endpoint is plain http, which everybody on the way can read; use https, or set \
-             allow_http = true",
-        ),
-        _ => wrong("the endpoint is neither http nor https; write https://host:port"),
-    }
+fn http_client(connector: &Connector, options: &StoreOptions) -> Result<HttpClient, SettingsError> {
+    let client = connector.connect(&client_options(options)?);
+    client.map_err(|_| SettingsError::new("store", "no HTTP client can be made"))
 }
 
 fn client_options(options: &StoreOptions) -> Result<ClientOptions, SettingsError> {

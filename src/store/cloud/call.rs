@@ -219,7 +219,7 @@ async fn read_refusal(response: HttpResponse) -> Result<(HttpResponse, Refusal),
 }
 
 /// The text of an XML element: its first line, no longer than what people read.
-fn element(text: &str, name: &str) -> Option<String> {
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let begin = text.find(&format!("<{name}>"))? + name.len() + 2;
     let end = text[begin..].find(&format!("</{name}>"))? + begin;
     let line = text[begin..end].lines().next().unwrap_or_default();

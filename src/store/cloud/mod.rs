@@ -2,12 +2,14 @@
 
 mod build;
 mod call;
+mod copy;
 mod credentials;
 mod erase;
 mod fault;
 mod gate;
 mod metadata;
 mod parts;
+mod place;
 mod sums;
 mod upload;
 
@@ -21,6 +23,7 @@ use crate::{
         key::Key,
         local::outside,
         pool::{Pieces, gather_pieces},
+        takeover::{ObjectName, Original},
         wrap::{limit::Memory, retry::RetryPolicy},
     },
     sys::clock::Clock,
@@ -28,6 +31,7 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use call::Call;
+use copy::Copier;
 use erase::Eraser;
 use fault::Doing;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
@@ -50,6 +54,8 @@ struct Shared {
     unsummed: Option<Box<dyn ObjectStore>>,
     /// Where the client's own deletions are not wanted.
     eraser: Option<Eraser>,
+    /// Of S3.
+    copier: Option<Copier>,
     proof: ProofChoice,
     conditional_writes: ConditionalWrites,
     memory: Memory,
@@ -240,6 +246,23 @@ impl BlobStore for CloudStore {
         condition: &Condition,
     ) -> Result<Stored, StoreError> {
         self.upload(key, contents, condition).await
+    }
+
+    fn object_name(&self, key: &Key) -> Option<ObjectName> {
+        self.name_of(key)
+    }
+
+    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
+        self.copier(source, size_bytes).is_some()
+    }
+
+    async fn take_over(
+        &self,
+        key: &Key,
+        original: &Original,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        self.copy_in(key, original, condition).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -99,6 +99,17 @@ impl Sums {
     }
 }
 
+/// The CRC-64/NVME that S3 tells in a header.
+pub(super) fn told_crc64(answer: &HeaderMap) -> Option<u64> {
+    crc64_of(text(answer, &S3_CRC64)?)
+}
+
+/// A CRC-64/NVME as S3 writes it. There are servers that write other checksums under its name.
+pub(super) fn crc64_of(text: &str) -> Option<u64> {
+    let bytes: [u8; 8] = BASE64.decode(text).ok()?.try_into().ok()?;
+    Some(u64::from_be_bytes(bytes))
+}
+
 /// What a `head` adds so that the answer has the checksum of the whole object.
 pub(super) fn ask_for_checksum(cloud: Cloud) -> HeaderMap {
     match cloud {

@@ -1,12 +1,14 @@
-//! Large objects: parts are read ahead and given to every destination in order.
+//! Large objects: parts are read ahead and given to every destination in order; those that take over
+//! what their provider has already begin when all parts were read.
 
 use crate::store::{
-    Body, Contents, ObjectMeta, StoreError,
+    Body, Contents, ObjectMeta, StoreError, UserMetadata,
     pool::Pieces,
     proof::{Crc64, KnownCrc64},
+    takeover::{ObjectName, Original},
     transfer::{
         Check, Destination, Landed, Means, Origin, Tell, all_but_late, compared, fail_all,
-        part_bytes, write,
+        given_up, part_bytes, take_over, write,
     },
     wrap::limit::Held,
 };
@@ -17,7 +19,7 @@ use futures_util::{
 };
 use std::{
     collections::BTreeSet,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -45,17 +47,22 @@ pub(super) async fn flow(
     if let Some(check) = &mut check {
         check.about(&user_metadata);
     }
+    let name = origin.store.object_name(&origin.key).zip(meta.etag.clone());
+    let takers = Takers::among(to, name, origin.size_bytes);
     let (mut feeds, writes) = (Vec::new(), FuturesUnordered::new());
     // Known before any feed ends, and so before any write can have ended well.
     let (crc64, damage) = (Arc::new(OnceLock::new()), OnceLock::new());
     let known = KnownCrc64::default();
     for (at, destination) in to.iter().enumerate() {
+        if takers.has(at) {
+            feeds.push(None);
+            continue;
+        }
         let ((feed, parts), behind) = (mpsc::channel(1), CancellationToken::new());
         feeds.push(Some((feed, behind.clone())));
-        let (size_bytes, user_metadata) = (origin.size_bytes, user_metadata.clone());
         let contents = Contents {
             known: known.clone(),
-            ..Contents::new(size_bytes, user_metadata, body_of_parts(parts))
+            ..Contents::new(origin.size_bytes, user_metadata.clone(), body_of_parts(parts))
         };
         let crc64 = crc64.clone();
         let writing = async move {
@@ -68,19 +75,83 @@ pub(super) async fn flow(
         };
         writes.push(writing.boxed());
     }
-    let feeding = feed_all(origin, &meta, means, feeds, check, (&known, &crc64, &damage));
-    let writing = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
-        let is_done = matches!(landed, Landed::Stored(_));
+    let tell = Mutex::new(tell);
+    let tell = |at: usize, landed: Landed| {
         let landed = match (landed, damage.get()) {
             (Landed::Failed(_), Some(what)) => Landed::Damaged(String::clone(what)),
             (landed, _) => landed,
         };
+        tell.lock().unwrap_or_else(PoisonError::into_inner)(at, landed);
+    };
+    let feeding = async {
+        let known = (&known, &*crc64, &damage);
+        let read = feed_all(origin, &meta, means, feeds, check, &takers, known).await;
+        takers.take_over(read, &user_metadata, &tell).await;
+    };
+    let writing = all_but_late(writes, to.len(), &*means.clock, |(at, landed)| {
+        let is_done = matches!(landed, Landed::Stored(_));
         tell(at, landed);
         (at, is_done)
     });
     let ((), late) = future::join(feeding, writing).await;
-    for at in late {
+    for at in late.into_iter().filter(|at| !takers.has(*at)) {
         tell(at, Landed::LeftBehind);
+    }
+}
+
+/// Destinations that get no parts, and take the object over when all of it was read. Nobody waits for
+/// them, and they for nobody: they hold no memory.
+struct Takers<'a> {
+    to: Vec<(usize, &'a Destination)>,
+    name: Option<(ObjectName, String)>,
+    size_bytes: u64,
+}
+
+impl<'a> Takers<'a> {
+    fn among(to: &'a [Destination], name: Option<(ObjectName, String)>, size_bytes: u64) -> Self {
+        let takes_over = |to: &Destination| {
+            name.as_ref().is_some_and(|(name, _)| to.takes_over(name, size_bytes))
+        };
+        let to = to.iter().enumerate().filter(|(_, to)| takes_over(to)).collect();
+        Self { to, name, size_bytes }
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.to.iter().any(|(taker, _)| *taker == at)
+    }
+
+    /// Whether nobody waits for the object any more.
+    fn have_quit(&self) -> bool {
+        self.to.iter().all(|(_, to)| to.quit.is_cancelled())
+    }
+
+    /// Takes over what was read, whose checksum `read` is.
+    async fn take_over(
+        &self,
+        read: Result<u64, StoreError>,
+        user_metadata: &UserMetadata,
+        tell: &(impl Fn(usize, Landed) + Sync),
+    ) {
+        let Some((name, etag)) = self.name.clone() else { return };
+        let crc64 = match read {
+            Ok(crc64) => crc64,
+            Err(error) => {
+                return self.to.iter().for_each(|(at, _)| tell(*at, Landed::Failed(error.again())));
+            }
+        };
+        let (size_bytes, user_metadata) = (self.size_bytes, user_metadata.clone());
+        let original = &Original { name, etag, size_bytes, crc64, user_metadata };
+        let mut taking: FuturesUnordered<_> = self
+            .to
+            .iter()
+            .map(|(at, to)| async move {
+                let written = take_over(to, original).await;
+                (*at, compared(written, to, Some(crc64)).await)
+            })
+            .collect();
+        while let Some((at, landed)) = taking.next().await {
+            tell(at, landed);
+        }
     }
 }
 
@@ -91,15 +162,16 @@ fn body_of_parts(parts: mpsc::Receiver<Result<Pieces, StoreError>>) -> Body {
         .boxed()
 }
 
-/// Gives every part to every destination, as long as there are any.
+/// Gives every part to every destination, as long as there are any, and then the checksum of all.
 async fn feed_all(
     origin: &Origin,
     meta: &ObjectMeta,
     means: &Means,
     mut feeds: Vec<Option<Feed>>,
     mut check: Option<Box<dyn Check>>,
+    takers: &Takers<'_>,
     (known, crc64, damage): (&KnownCrc64, &OnceLock<u64>, &OnceLock<String>),
-) {
+) -> Result<u64, StoreError> {
     let (mut parts, mut sum, mut read) = (read_ahead(origin, meta, means), 0, 0);
     while let Some(part) = parts.next().await {
         match part {
@@ -117,19 +189,24 @@ async fn feed_all(
                         let refuse =
                             || StoreError::refused(origin.store.name(), &origin.key, &what);
                         damage.get_or_init(|| what.clone());
-                        return give(&mut feeds, means, || Err(refuse())).await;
+                        give(&mut feeds, means, || Err(refuse())).await;
+                        return Err(refuse());
                     }
                 }
                 give(&mut feeds, means, || Ok(part.clone())).await;
             }
-            Err(error) => return give(&mut feeds, means, || Err(error.again())).await,
+            Err(error) => {
+                give(&mut feeds, means, || Err(error.again())).await;
+                return Err(error);
+            }
         }
-        if feeds.iter().all(Option::is_none) {
-            return;
+        if feeds.iter().all(Option::is_none) && takers.have_quit() {
+            return Err(given_up(&*origin.store, &origin.key));
         }
     }
     // Set once: there is one reader.
     let _ = crc64.set(sum);
+    Ok(sum)
 }
 
 /// Gives one part to all destinations that are still there.

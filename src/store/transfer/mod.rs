@@ -11,7 +11,9 @@
 //! 4. A destination that fails is reported, and the others go on. One that all others have been
 //!    waiting for is left behind: whoever asked gives it the object alone.
 //! 5. What a store says that it holds is compared with the checksum of what was read.
-//! 6. Where the caller knows more about the contents, a [`Check`] sees them before they are whole
+//! 6. A destination that can take over what its provider has already gets no bytes: when all were read
+//!    and found good, it has the provider copy exactly that object, and the same proof is asked for.
+//! 7. Where the caller knows more about the contents, a [`Check`] sees them before they are whole
 //!    anywhere: what fails it is written nowhere.
 
 mod flow;
@@ -21,6 +23,8 @@ use crate::{
         BlobStore, Condition, Contents, StoreError, Stored, UserMetadata,
         key::Key,
         pool::{Pieces, gather_pieces},
+        proof::remove_wrong,
+        takeover::{ObjectName, Original},
         wrap::limit::{Held, Memory, Turns},
     },
     sys::clock::Clock,
@@ -75,6 +79,12 @@ pub struct Destination {
     pub turns: Turns,
 }
 
+impl Destination {
+    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
+        self.store.takes_over(source, size_bytes)
+    }
+}
+
 /// What a transfer may use.
 #[derive(Clone, Debug)]
 pub struct Means {
@@ -123,7 +133,17 @@ pub struct Whole {
     /// The contents.
     pub pieces: Pieces,
     user_metadata: UserMetadata,
+    /// What the provider calls it, and its etag, where it can be taken over.
+    name: Option<(ObjectName, String)>,
     _memory: Held,
+}
+
+impl Whole {
+    fn original(&self) -> Option<Original> {
+        let (name, etag) = self.name.clone()?;
+        let (size_bytes, crc64) = (self.pieces.size_bytes(), self.pieces.crc64());
+        Some(Original { name, etag, size_bytes, crc64, user_metadata: self.user_metadata.clone() })
+    }
 }
 
 /// Copies an object whose contents pass the check to every destination.
@@ -173,11 +193,13 @@ pub async fn read_whole(origin: &Origin, means: &Means) -> Result<Whole, StoreEr
     if pieces.size_bytes() != *size_bytes {
         return Err(StoreError::Changed(key.clone()));
     }
-    Ok(Whole { pieces, user_metadata: object.user_metadata, _memory: memory })
+    let name = store.object_name(key).zip(object.meta.etag);
+    Ok(Whole { pieces, user_metadata: object.user_metadata, name, _memory: memory })
 }
 
 /// Writes an object that is in memory to every destination.
 pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell<'_>) {
+    let original = &whole.original();
     let writes: FuturesUnordered<_> = to
         .iter()
         .enumerate()
@@ -188,7 +210,12 @@ pub async fn spread(whole: &Whole, to: &[Destination], means: &Means, tell: Tell
             let contents = Contents::new(size_bytes, whole.user_metadata.clone(), body);
             contents.known.note(0..size_bytes, crc64);
             let _turn = destination.turns.take().await;
-            let written = write(destination.clone(), contents).await;
+            let written = match original {
+                Some(original) if destination.takes_over(&original.name, size_bytes) => {
+                    take_over(destination, original).await
+                }
+                Some(_) | None => write(destination.clone(), contents).await,
+            };
             (at, compared(written, destination, Some(crc64)).await)
         })
         .collect();
@@ -234,10 +261,21 @@ async fn write(to: Destination, contents: Contents) -> Result<Stored, StoreError
     let Destination { store, key, condition, quit, .. } = to;
     tokio::select! {
         written = store.write(&key, contents, &condition) => written,
-        () = quit.cancelled() => {
-            Err(StoreError::unavailable(store.name(), "writing", &key, "it was given up"))
-        }
+        () = quit.cancelled() => Err(given_up(&*store, &key)),
     }
+}
+
+/// Has the provider write what was read, unless it is told to end.
+async fn take_over(to: &Destination, original: &Original) -> Result<Stored, StoreError> {
+    let Destination { store, key, condition, quit, .. } = to;
+    tokio::select! {
+        written = store.take_over(key, original, condition) => written,
+        () = quit.cancelled() => Err(given_up(&**store, key)),
+    }
+}
+
+fn given_up(store: &dyn BlobStore, key: &Key) -> StoreError {
+    StoreError::unavailable(store.name(), "writing", key, "it was given up")
 }
 
 /// A write has succeeded when the store holds what was read.
@@ -251,20 +289,7 @@ async fn compared(
         Ok(stored) => stored,
         Err(error) => return Landed::Failed(error),
     };
-    let Destination { store, key, .. } = to;
-    // Left there, it would be taken for the object by whoever lists it next.
-    let wrong = match store.head(key).await {
-        Ok(now) if now.etag == stored.etag => store.delete(key).await,
-        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    let what = match wrong {
-        Ok(()) => "what was written is not what was read; it was removed".to_owned(),
-        Err(error) => {
-            format!("what was written is not what was read, and it is still there: {error}")
-        }
-    };
-    Landed::Failed(StoreError::unavailable(store.name(), "proving", key, what))
+    Landed::Failed(remove_wrong(&*to.store, &to.key, stored.etag.as_deref()).await)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
-        key::Key, wrap::metrics::Operation,
+        key::Key,
+        takeover::{ObjectName, Original},
+        wrap::metrics::Operation,
     },
     sys::clock::Clock,
 };
@@ -256,6 +258,24 @@ impl BlobStore for FaultyStore {
         let fault = self.before(Operation::Write, key).await?;
         let contents = Contents { body: self.spoil(fault, key, contents.body), ..contents };
         self.after(fault, key, self.inner.write(key, contents, condition).await?)
+    }
+
+    fn object_name(&self, key: &Key) -> Option<ObjectName> {
+        self.inner.object_name(key)
+    }
+
+    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
+        self.inner.takes_over(source, size_bytes)
+    }
+
+    async fn take_over(
+        &self,
+        key: &Key,
+        original: &Original,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        let fault = self.before(Operation::TakeOver, key).await?;
+        self.after(fault, key, self.inner.take_over(key, original, condition).await?)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -3,7 +3,9 @@
 use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
-        key::Key, pool::Pieces,
+        key::Key,
+        pool::Pieces,
+        takeover::{ObjectName, Original},
     },
     sys::clock::Clock,
 };
@@ -25,6 +27,8 @@ pub enum Operation {
     GetRange,
     /// [`BlobStore::write`].
     Write,
+    /// [`BlobStore::take_over`].
+    TakeOver,
     /// [`BlobStore::delete`].
     Delete,
 }
@@ -148,6 +152,23 @@ impl BlobStore for MeteredStore {
     ) -> Result<Stored, StoreError> {
         let contents = Contents { body: self.metered(Operation::Write, contents.body), ..contents };
         self.timed(Operation::Write, self.inner.write(key, contents, condition)).await
+    }
+
+    fn object_name(&self, key: &Key) -> Option<ObjectName> {
+        self.inner.object_name(key)
+    }
+
+    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
+        self.inner.takes_over(source, size_bytes)
+    }
+
+    async fn take_over(
+        &self,
+        key: &Key,
+        original: &Original,
+        condition: &Condition,
+    ) -> Result<Stored, StoreError> {
+        self.timed(Operation::TakeOver, self.inner.take_over(key, original, condition)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

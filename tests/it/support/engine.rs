@@ -48,6 +48,8 @@ pub(crate) struct World {
     retention: &'static str,
     scrub: &'static str,
     bucket: Option<Bucket>,
+    /// The primary region's store is this bucket, and the copies are its provider's.
+    primary: Option<&'static str>,
     /// The type of the service that has backups.
     service_type: &'static str,
     /// Where they lie, as the configuration has it.
@@ -108,6 +110,7 @@ impl World {
             retention: "",
             scrub: "",
             bucket: None,
+            primary: None,
             service_type: "pg",
             backup: PGBACKREST,
             sidecars: false,
@@ -136,6 +139,12 @@ impl World {
     /// The secondary region's store is a bucket.
     pub(crate) fn bucket(&mut self, bucket: Bucket) {
         self.bucket = Some(bucket);
+    }
+
+    /// The primary region's store is a bucket beside that of the secondary region, whose provider makes
+    /// the copies.
+    pub(crate) fn copied_by_the_provider(&mut self, primary: &'static str) {
+        self.primary = Some(primary);
     }
 
     /// The backups are a site of PGHoard below `orders`, encrypted with the key `k1`. Gives the key.
@@ -216,6 +225,44 @@ impl World {
         self.place.path().join("btar.toml")
     }
 
+    /// The regions, as the configuration has them.
+    fn regions(&self) -> String {
+        let clouds: &[&str] = if self.copy_only {
+            &["aws-eu-central-1"]
+        } else {
+            &["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
+        };
+        clouds
+            .iter()
+            .map(|cloud| {
+                let store = match (&self.bucket, self.primary) {
+                    (Some(Bucket { endpoint, .. }), Some(primary)) if *cloud == "aws-eu-west-1" => {
+                        format!(
+                            "store = \"s3://{primary}\"\n\
+                             store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
+                        )
+                    }
+                    (Some(Bucket { name, endpoint, .. }), primary)
+                        if *cloud == "aws-eu-central-1" =>
+                    {
+                        format!(
+                            "store = \"s3://{name}/copies\"\n\
+                             store_options = {{ endpoint = \"{endpoint}\", allow_http = true, \
+                             server_side_copy = {} }}",
+                            primary.is_some()
+                        )
+                    }
+                    _ if self.sidecars => format!(
+                        "store = \"file://{}\"\nstore_options = {{ sidecars = true }}",
+                        self.store(cloud).display()
+                    ),
+                    _ => format!("store = \"file://{}\"", self.store(cloud).display()),
+                };
+                format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
+            })
+            .collect()
+    }
+
     fn write_config(&self) {
         let sum = {
             let mut child = Command::new("sha256sum")
@@ -230,28 +277,7 @@ impl World {
             .unwrap();
             String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
         };
-        let clouds: &[&str] = if self.copy_only {
-            &["aws-eu-central-1"]
-        } else {
-            &["aws-eu-west-1", "aws-eu-central-1", "google-europe-west3"]
-        };
-        let regions: String = clouds
-            .iter()
-            .map(|cloud| {
-                let store = match &self.bucket {
-                    Some(Bucket { name, endpoint, .. }) if *cloud == "aws-eu-central-1" => format!(
-                        "store = \"s3://{name}/copies\"\n\
-                         store_options = {{ endpoint = \"{endpoint}\", allow_http = true }}"
-                    ),
-                    _ if self.sidecars => format!(
-                        "store = \"file://{}\"\nstore_options = {{ sidecars = true }}",
-                        self.store(cloud).display()
-                    ),
-                    _ => format!("store = \"file://{}\"", self.store(cloud).display()),
-                };
-                format!("[[region]]\ncloud = \"{cloud}\"\n{store}\n")
-            })
-            .collect();
+        let regions = self.regions();
         let services = SERVICES.replace("#retention", self.retention);
         let services = services
             .replace(PGBACKREST, self.backup)

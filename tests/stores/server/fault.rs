@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) struct Seen {
     /// Counted from 0 since the faults were set.
     pub(crate) number: u64,
-    /// Method, path and query.
+    /// Method, path and query, and of a copy what it is made of.
     pub(crate) line: String,
 }
 
@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Lost,
     /// It is done, and the connection breaks after so many bytes of the answer.
     Break(usize),
+    /// It is refused with this code in an answer with the status 200, as copies are.
+    Hidden(&'static str),
     /// It is done, and what is kept differs in one bit from what was sent.
     Damage,
 }

@@ -5,6 +5,7 @@ pub(crate) mod fault;
 pub(crate) mod tls;
 
 mod answer;
+mod copies;
 mod objects;
 mod sign;
 
@@ -36,13 +37,15 @@ pub(crate) struct Manners {
     pub(crate) dialect: Dialect,
     /// Whether it tells checksums of what it holds.
     pub(crate) tells_checksums: bool,
+    /// Whether it does so in its answer to a copy.
+    pub(crate) tells_of_copies: bool,
     /// Objects in one page of a listing.
     pub(crate) page: usize,
 }
 
 impl Manners {
     pub(crate) fn of(dialect: Dialect) -> Self {
-        Self { dialect, tells_checksums: true, page: 3 }
+        Self { dialect, tells_checksums: true, tells_of_copies: true, page: 3 }
     }
 }
 
@@ -50,6 +53,9 @@ pub(crate) const ACCESS_KEY: &str = "BTARTESTKEY";
 pub(crate) const SECRET_KEY: &str = "btar/test+secret";
 pub(crate) const TOKEN: &str = "btar-test-token";
 pub(crate) const BUCKET: &str = "backups";
+/// Another bucket.
+pub(crate) const PRIMARY: &str = "primary";
+const COPY_SOURCE: &str = "x-amz-copy-source";
 
 type Decide = Box<dyn Fn(&Seen) -> Fault + Send + Sync>;
 
@@ -64,6 +70,7 @@ struct Shared {
     objects: Mutex<Objects>,
     decide: Mutex<Decide>,
     requests: AtomicU64,
+    taken_bytes: AtomicU64,
     log: Mutex<Vec<String>>,
 }
 
@@ -89,6 +96,7 @@ impl Server {
             objects: Mutex::new(Objects::new(manners)),
             decide: Mutex::new(Box::new(|_| Fault::None)),
             requests: AtomicU64::new(0),
+            taken_bytes: AtomicU64::new(0),
             log: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,7 +112,13 @@ impl Server {
         *self.shared.decide.lock().unwrap() = Box::new(decide);
     }
 
-    /// Requests so far, such as `PUT /backups/a?partNumber=1`, and forgets them.
+    /// Bytes of bodies that were sent to it so far, and forgets them.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.shared.taken_bytes.swap(0, Ordering::SeqCst)
+    }
+
+    /// Requests so far, such as `PUT /backups/a?partNumber=1` or `PUT /backups/a from primary/a`, and
+    /// forgets them.
     pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.log.lock().unwrap())
     }
@@ -116,18 +130,21 @@ impl Server {
 
 async fn serve(State(shared): State<Arc<Shared>>, request: http::Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let line = format!("{} {}", head.method, head.uri);
+    let source = head.headers.get(COPY_SOURCE).and_then(|source| source.to_str().ok());
+    let source = source.map(|source| format!(" from {source}")).unwrap_or_default();
+    let line = format!("{} {}{source}", head.method, head.uri);
     shared.log.lock().unwrap().push(line.clone());
     let number = shared.requests.fetch_add(1, Ordering::SeqCst);
     let fault = (shared.decide.lock().unwrap())(&Seen { number, line });
     match fault {
         Fault::Status(status, code) => return error(status, code).into_response(),
         Fault::Late(period) => SystemClock::new().sleep(period).await,
-        Fault::None | Fault::Lost | Fault::Break(_) | Fault::Damage => {}
+        Fault::None | Fault::Lost | Fault::Break(_) | Fault::Hidden(_) | Fault::Damage => {}
     }
     let Ok(body) = axum::body::to_bytes(body, 1 << 30).await else {
         return error(StatusCode::BAD_REQUEST, "IncompleteBody").into_response();
     };
+    shared.taken_bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
     let request = match taken(&shared, head, body) {
         Ok(request) => request,
         Err((status, code)) => return error(status, &code).into_response(),
@@ -135,12 +152,21 @@ async fn serve(State(shared): State<Arc<Shared>>, request: http::Request<Body>) 
     let answer = {
         let mut objects = shared.objects.lock().unwrap();
         objects.damage = fault == Fault::Damage;
+        objects.hidden = match fault {
+            Fault::Hidden(code) => Some(code),
+            Fault::None
+            | Fault::Status(..)
+            | Fault::Late(_)
+            | Fault::Lost
+            | Fault::Break(_)
+            | Fault::Damage => None,
+        };
         objects.answer(&request)
     };
     let cut = match fault {
         Fault::Lost => Some(0),
         Fault::Break(bytes) => Some(bytes),
-        Fault::None | Fault::Status(..) | Fault::Late(_) | Fault::Damage => None,
+        Fault::None | Fault::Status(..) | Fault::Late(_) | Fault::Hidden(_) | Fault::Damage => None,
     };
     let is_head = request.head.method == Method::HEAD;
     answer.into_response_cut(cut, is_head)

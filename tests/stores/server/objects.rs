@@ -1,7 +1,7 @@
 //! The objects of the server and what may be done with them.
 
 use crate::server::{
-    BUCKET, Dialect, Manners, Request,
+    BUCKET, COPY_SOURCE, Dialect, Manners, PRIMARY, Request,
     answer::{Answer, error, ok},
 };
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,20 +16,25 @@ use std::{collections::BTreeMap, fmt::Write as _};
 const PART_BYTES_MIN: usize = 5 << 20;
 
 pub(crate) struct Objects {
-    manners: Manners,
-    objects: BTreeMap<String, Blob>,
+    pub(super) manners: Manners,
+    /// By bucket and key.
+    pub(super) buckets: BTreeMap<String, BTreeMap<String, Blob>>,
     uploads: BTreeMap<String, Upload>,
     counter: u64,
     /// Whether the next write keeps something else than it was given.
     pub(crate) damage: bool,
+    /// Whether the next copy is refused in an answer that looks well.
+    pub(crate) hidden: Option<&'static str>,
+    /// A bucket that copies must not be made of.
+    pub(crate) unreadable: Option<&'static str>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Blob {
     pub(crate) bytes: Bytes,
-    etag: String,
+    pub(super) etag: String,
     generation: u64,
-    metadata: Vec<(String, String)>,
+    pub(super) metadata: Vec<(String, String)>,
     modified: DateTime<Utc>,
 }
 
@@ -41,8 +46,9 @@ struct Upload {
 
 impl Objects {
     pub(crate) fn new(manners: Manners) -> Self {
-        let (objects, uploads) = (BTreeMap::new(), BTreeMap::new());
-        Self { manners, objects, uploads, counter: 0, damage: false }
+        let buckets = [BUCKET, PRIMARY].map(|name| (name.to_owned(), BTreeMap::new())).into();
+        let (uploads, hidden, unreadable) = (BTreeMap::new(), None, None);
+        Self { manners, buckets, uploads, counter: 0, damage: false, hidden, unreadable }
     }
 
     /// Uploads that were begun and neither completed nor aborted.
@@ -51,7 +57,7 @@ impl Objects {
     }
 
     pub(crate) fn answer(&mut self, request: &Request) -> Answer {
-        if request.bucket != BUCKET {
+        if !self.buckets.contains_key(&request.bucket) {
             return error(StatusCode::NOT_FOUND, "NoSuchBucket");
         }
         let has = |name: &str| request.query.contains_key(name);
@@ -59,6 +65,7 @@ impl Objects {
             Method::GET if request.key.is_empty() => self.list(request),
             Method::GET | Method::HEAD => self.read(request),
             Method::PUT if has("uploadId") => self.put_part(request),
+            Method::PUT if request.header(COPY_SOURCE).is_some() => self.copy(request),
             Method::PUT => self.put(request),
             Method::POST if has("uploads") => self.begin(request),
             Method::POST if has("uploadId") => self.complete(request),
@@ -66,7 +73,8 @@ impl Objects {
                 self.uploads.remove(&request.query["uploadId"]);
                 empty()
             }
-            Method::DELETE => match (self.objects.remove(&request.key), self.manners.dialect) {
+            Method::DELETE => match (self.here(request).remove(&request.key), self.manners.dialect)
+            {
                 (None, Dialect::Google) => error(StatusCode::NOT_FOUND, "NoSuchKey"),
                 (Some(_) | None, _) => empty(),
             },
@@ -74,7 +82,11 @@ impl Objects {
         }
     }
 
-    fn blob(&mut self, bytes: Bytes, metadata: Vec<(String, String)>) -> Blob {
+    pub(super) fn here(&mut self, request: &Request) -> &mut BTreeMap<String, Blob> {
+        self.buckets.entry(request.bucket.clone()).or_default()
+    }
+
+    pub(super) fn blob(&mut self, bytes: Bytes, metadata: Vec<(String, String)>) -> Blob {
         self.counter += 1;
         let mut kept = BytesMut::from(&bytes[..]);
         if self.damage && !kept.is_empty() {
@@ -93,13 +105,13 @@ impl Objects {
         }
         let blob = self.blob(request.body.clone(), self.metadata(request));
         let answer = self.describe(&blob, ok(""));
-        self.objects.insert(request.key.clone(), blob);
+        self.here(request).insert(request.key.clone(), blob);
         answer
     }
 
     /// The answer to a condition that does not hold.
-    fn unmet(&self, request: &Request) -> Option<Answer> {
-        let there = self.objects.get(&request.key);
+    pub(super) fn unmet(&self, request: &Request) -> Option<Answer> {
+        let there = self.buckets[&request.bucket].get(&request.key);
         let free = request.header("if-none-match").is_none_or(|tag| tag != "*" || there.is_none());
         let same = request
             .header("if-match")
@@ -121,7 +133,7 @@ impl Objects {
         }
     }
 
-    fn metadata(&self, request: &Request) -> Vec<(String, String)> {
+    pub(super) fn metadata(&self, request: &Request) -> Vec<(String, String)> {
         let prefix = self.metadata_prefix();
         let headers = request.head.headers.iter();
         let ours = headers.filter(|(name, _)| name.as_str().starts_with(prefix));
@@ -143,7 +155,7 @@ impl Objects {
     }
 
     fn read(&self, request: &Request) -> Answer {
-        let Some(blob) = self.objects.get(&request.key) else {
+        let Some(blob) = self.buckets[&request.bucket].get(&request.key) else {
             return error(StatusCode::NOT_FOUND, "NoSuchKey");
         };
         let size = blob.bytes.len();
@@ -173,7 +185,7 @@ impl Objects {
         let (prefix, delimiter) = (get("prefix"), get("delimiter"));
         let mut last = get("continuation-token").max(get("start-after"));
         let (mut text, mut count, mut more) = ("<ListBucketResult>".to_owned(), 0, false);
-        for (key, blob) in self.objects.range(last.clone()..) {
+        for (key, blob) in self.buckets[&request.bucket].range(last.clone()..) {
             let Some(rest) = key.strip_prefix(&prefix) else { continue };
             // With a delimiter, what is alike up to it is told once.
             let common = rest.find(&delimiter).filter(|_| !delimiter.is_empty());
@@ -276,7 +288,7 @@ impl Objects {
         if self.manners.dialect == Dialect::Google {
             answer = self.describe(&blob, answer);
         }
-        self.objects.insert(request.key.clone(), blob);
+        self.here(request).insert(request.key.clone(), blob);
         self.uploads.remove(id);
         answer
     }
@@ -302,7 +314,7 @@ fn wrong_checksum(request: &Request) -> Option<Answer> {
     (wrong || !is_given).then(|| error(StatusCode::BAD_REQUEST, "BadDigest"))
 }
 
-fn crc64(bytes: &[u8]) -> String {
+pub(super) fn crc64(bytes: &[u8]) -> String {
     let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes);
     BASE64.encode(sum.to_be_bytes())
 }
@@ -321,7 +333,7 @@ fn empty() -> Answer {
     answer
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -133,7 +133,7 @@ impl World {
                         (false, false) => Fault::None,
                     }
                 }
-                Operation::Write => {
+                Operation::Write | Operation::TakeOver => {
                     weather.rotten.remove(&key);
                     weather.broken = weather.broken.take().filter(|broken| *broken != key);
                     Fault::None
