@@ -126,7 +126,12 @@ impl Archive {
         u8::try_from(at + 1).ok()
     }
 
-    fn key_id(&self, segment: &Packed) -> Option<&String> {
+    /// Names of the key pairs that segments are encrypted for, in the order of their numbers.
+    pub(super) fn key_ids(&self) -> &[String] {
+        &self.key_ids
+    }
+
+    pub(super) fn key_id(&self, segment: &Packed) -> Option<&String> {
         self.key_ids.get(usize::from(segment.encryption()).checked_sub(1)?)
     }
 

@@ -28,6 +28,8 @@ use std::{
 pub struct Merge {
     format: BackupFormat,
     known: Arc<Repository>,
+    /// What it began with: what was known, or what a scan has found.
+    base: Arc<Repository>,
     next: Repository,
     block: Option<OpenBlock>,
     others: Option<Others>,
@@ -80,9 +82,16 @@ impl Merge {
     /// Begins with what was known.
     #[must_use]
     pub fn new(format: &BackupFormat, known: Arc<Repository>) -> Self {
-        let next = (*known).clone();
+        Self::onto(format, known.clone(), known)
+    }
+
+    /// Begins with what a scan has found; `known` is what was known besides, and what the result is
+    /// compared with.
+    #[must_use]
+    pub fn onto(format: &BackupFormat, known: Arc<Repository>, scanned: Arc<Repository>) -> Self {
+        let next = (*scanned).clone();
         let (block, others, unknown) = (None, None, Vec::new());
-        Self { format: format.clone(), known, next, block, others, unknown }
+        Self { format: format.clone(), known, base: scanned, next, block, others, unknown }
     }
 
     /// The objects of `part`, such as `archive/m`, behind the key `after` follow.
@@ -136,8 +145,20 @@ impl Merge {
 
     /// A segment whose metadata tell what is in it: what was known of this very object stays known.
     fn named(&mut self, archive: &str, place: Place, key: &str, found: Found) {
-        let known = self.known.archives.get(archive).and_then(|archive| archive.at(place));
-        match known.filter(|known| known.found() == found).copied() {
+        let of = |repository: &Repository| {
+            let archive = repository.archives.get(archive)?;
+            let known = archive.at(place).filter(|known| known.found() == found)?;
+            Some((*known, archive.key_id(known).cloned()))
+        };
+        let known = match of(&self.base) {
+            Some((known, _)) => Some(known),
+            // A scan may have numbered the keys in another order.
+            None => of(&self.known).and_then(|(known, key_id)| {
+                let owner = Arc::make_mut(self.archive(archive));
+                Some(known.encrypted_with(owner.number_of_key(key_id.as_deref())?))
+            }),
+        };
+        match known {
             Some(known) => self.segment(archive, place, known),
             None => {
                 let archive = archive.to_owned();
@@ -185,8 +206,8 @@ impl Merge {
         self.next.archives.retain(|name, archive| {
             let known = self.known.archives.get(name);
             let is_known = known.is_some_and(|known| {
-                (&known.blocks, &known.doubles, &known.histories)
-                    == (&archive.blocks, &archive.doubles, &archive.histories)
+                (&known.blocks, &known.doubles, &known.histories, known.key_ids())
+                    == (&archive.blocks, &archive.doubles, &archive.histories, archive.key_ids())
             });
             // A history file that was written anew changes its log's ways.
             let mut histories = archive.histories.values();

@@ -29,6 +29,8 @@ pub mod recover;
 pub mod runs;
 
 #[cfg(test)]
+pub(crate) mod paged;
+#[cfg(test)]
 pub(crate) mod samples;
 
 use crate::domain::{

@@ -1,6 +1,7 @@
 //! Looks at one service's backups in one store.
 
 mod ends;
+mod scans;
 
 use crate::{
     domain::{lsn::SegmentSize, recovery::Codec},

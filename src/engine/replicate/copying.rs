@@ -145,7 +145,9 @@ impl Replicator {
             let part = |stages, progress| (!Vec::is_empty(&stages)).then_some((stages, progress));
             log.push(part(plan.log, Arc::default()));
             data.push(part(plan.data, turn.target.progress.clone()));
-            if log.last().is_some_and(Option::is_some) {
+            if let Some(Some((stages, _))) = log.last() {
+                let steps = stages.iter().flat_map(|stage: &Stage| &stage.steps);
+                turn.target.reader.lock().await.wrote(steps.map(plan::Step::key));
                 // A look is given up before the next one, which then changes the kept listing in
                 // place.
                 turn.seen = Ok(None);

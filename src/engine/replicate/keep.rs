@@ -88,10 +88,7 @@ impl Ledger {
             warned(error);
         }
         if let Some(listed) = full {
-            match self.compare(listed).await {
-                Ok(suspects) => self.suspect(suspects),
-                Err(error) => warned(error.into()),
-            }
+            self.compare(listed).await;
         }
         if let Err(error) = self.write_manifests(Which::Due).await {
             warned(error);
@@ -175,8 +172,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// Has the objects read again that look different from their records in a listing of everything.
+    pub(super) async fn compare(&self, listed: &Repository) {
+        match self.suspects(listed).await {
+            Ok(suspects) => self.suspect(suspects),
+            Err(error) => {
+                warn!(service = %self.id, region = %self.region, error = %chain(&error),
+                    "a listing of a copy is not compared with what is recorded");
+            }
+        }
+    }
+
     /// The recorded objects that look different in a listing of everything.
-    async fn compare(&self, listed: &Repository) -> Result<BTreeSet<String>, StateError> {
+    async fn suspects(&self, listed: &Repository) -> Result<BTreeSet<String>, StateError> {
         let copy = self.number()?;
         let (mut suspects, mut after) = (BTreeSet::new(), (String::new(), String::new()));
         loop {
@@ -195,7 +203,11 @@ impl Ledger {
             }
         }
         for key in self.state.damaged(copy)?.keys().filter(|key| !listed.contains(key)) {
-            self.state.forget_damage(copy, key)?;
+            // It may have been written since the listing passed by it.
+            let Ok(full) = self.place.prefix.join(key) else { continue };
+            if let Err(StoreError::NotFound(_)) = self.store.head(&full).await {
+                self.state.forget_damage(copy, key)?;
+            }
         }
         Ok(suspects)
     }

@@ -23,6 +23,7 @@ pub mod lag;
 pub mod pass;
 mod repair;
 mod retain;
+mod scan;
 mod schedule;
 mod scrub;
 

@@ -5,12 +5,14 @@
 //! 2. The log is copied at once, to all targets. Base backups are copied beside it by a task of
 //!    their own, which a later pass finds finished.
 //! 3. A target that was written to is looked at again: what is published was seen in the copy.
+//! 4. Looks are at the end of the log, and at base backups when there are new ones. Everything is listed
+//!    beside the passes, in `scan.rs`.
 
 use crate::{
     domain::{cloud::CloudName, ids::ServiceId, window::RestoreRange},
     engine::{
         catalog::{
-            listing::Extent,
+            listing::{Extent, Whole},
             observe::{Look, Observed, Reader},
         },
         config::{ScrubSettings, ServiceSettings},
@@ -20,6 +22,7 @@ use crate::{
             execute::Progress,
             lag::Lag,
             record::{Ledger, Ledgers, Primary},
+            scan::FullScan,
         },
         state::State,
         views::{PrimaryView, RegionView, Views},
@@ -82,8 +85,8 @@ impl fmt::Debug for Shared {
 pub struct Replicator {
     pub(super) service: ServiceSettings,
     /// None for a service that is known from its copy alone.
-    source: Option<Mutex<Reader>>,
-    targets: BTreeMap<CloudName, Arc<Target>>,
+    pub(super) source: Option<Source>,
+    pub(super) targets: BTreeMap<CloudName, Arc<Target>>,
     /// What is known of the objects of each copy.
     pub(super) ledgers: Arc<Ledgers>,
     /// Where damaged objects are repaired from.
@@ -97,10 +100,18 @@ pub struct Replicator {
     pub read: Arc<Notify>,
 }
 
+/// The primary.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) reader: Arc<Mutex<Reader>>,
+    pub(super) scan: Mutex<FullScan>,
+}
+
 /// One region that could hold a copy.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) reader: Mutex<Reader>,
+    pub(super) reader: Arc<Mutex<Reader>>,
+    pub(super) scan: Mutex<FullScan>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) data: Mutex<DataLane>,
     pub(super) progress: Arc<Progress>,
@@ -111,19 +122,21 @@ pub(super) struct Target {
 /// What is still under way in a target that is slower than the others.
 #[derive(Debug, Default)]
 pub(super) struct Late {
-    /// The look, and whether it is at everything.
-    looking: Option<(JoinHandle<Result<Look, StoreError>>, bool)>,
+    looking: Option<JoinHandle<Result<Shown, StoreError>>>,
     /// The copying of the log.
     pub(super) copying: Option<Running>,
 }
+
+/// A look, and how everything has been listed for it, where it was.
+type Shown = (Look, Option<Whole>);
 
 /// One target in one pass.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) cloud: &'a CloudName,
     pub(super) target: &'a Target,
-    /// Whether everything was listed.
-    full: bool,
+    /// How everything has been listed, where it was.
+    whole: Option<Whole>,
     /// The look, when nothing was written since.
     pub(super) seen: Result<Option<Look>, StoreError>,
     pub(super) problems: Vec<String>,
@@ -150,14 +163,9 @@ impl Target {
     }
 
     /// How much is to be listed of the copy.
-    async fn extent(&self, full: bool) -> Extent {
-        let mut lane = self.data.lock().await;
-        let relist = std::mem::take(&mut lane.relist);
-        match (full, relist) {
-            (true, _) => Extent::Everything,
-            (false, true) => Extent::LogAndBackups,
-            (false, false) => Extent::Log,
-        }
+    async fn extent(&self) -> Extent {
+        let relist = std::mem::take(&mut self.data.lock().await.relist);
+        if relist { Extent::LogAndBackups } else { Extent::Log }
     }
 }
 
@@ -173,13 +181,17 @@ impl Replicator {
         let (last_full_scan, wake, read) = <(_, Arc<Notify>, Arc<Notify>)>::default();
         let ledgers = Ledgers::of(&service.id, &targets, &shared, (&wake, &read));
         let target = |(cloud, reader): (CloudName, Reader)| {
-            let (ledger, reader) = (ledgers.0[&cloud].clone(), Mutex::new(reader));
-            let (data, progress, late) = Default::default();
-            (cloud, Arc::new(Target { reader, ledger, data, progress, late }))
+            let (ledger, reader) = (ledgers.0[&cloud].clone(), Arc::new(Mutex::new(reader)));
+            let (data, progress, late, scan) = Default::default();
+            (cloud, Arc::new(Target { reader, scan, ledger, data, progress, late }))
         };
         let targets = targets.into_iter().map(target).collect();
         let primary = source.as_ref().map(Primary::of);
-        let (source, ledgers) = (source.map(Mutex::new), Arc::new(ledgers));
+        let source = source.map(|reader| {
+            let (reader, scan) = (Arc::new(Mutex::new(reader)), Mutex::default());
+            Source { reader, scan }
+        });
+        let ledgers = Arc::new(ledgers);
         Self { service, source, targets, ledgers, primary, shared, last_full_scan, wake, read }
     }
 
@@ -202,22 +214,24 @@ impl Replicator {
     /// another pass should follow at once.
     pub async fn pass(&self, enabled: &[CloudName]) -> bool {
         self.forget_disabled(enabled).await;
-        let full = self.is_full_scan_due().await;
-        let mut turns = self.look_at_targets(enabled, full).await;
-        let extent = if full { Extent::Everything } else { Extent::Log };
-        let source = self.look_at_source(extent).await;
+        self.scan(enabled).await;
+        let mut turns = self.look_at_targets(enabled).await;
+        let source = self.look_at_source().await;
         let worked = match &source {
             Some((reader, source)) => self.copy(&mut turns, reader, source).await,
             None => false,
         };
         let source = source.as_ref().map(|(_, look)| look);
-        for Turn { cloud, target, full, seen, problems } in turns {
+        for Turn { cloud, target, whole, seen, problems } in turns {
             let observed = self.publish(cloud, target, source, seen, problems).await;
             if let Some(observed) = &observed {
-                let seen = &*observed.look.repository;
-                target.ledger.settle(full.then_some(seen)).await;
+                // A scan has compared what it found itself.
+                let seen = (whole == Some(Whole::AtOnce)).then_some(&*observed.look.repository);
+                target.ledger.settle(seen).await;
             }
-            if let (true, Some(source), Some(observed)) = (full, source, observed) {
+            if let (Some(source), Some(observed)) = (source, observed)
+                && self.is_prune_due(target, whole).await
+            {
                 self.prune(cloud, target, source, &observed).await;
             }
         }
@@ -226,12 +240,12 @@ impl Replicator {
 
     /// Looks at all targets at the same time. One that is late has no turn in this pass; its look
     /// goes on and is used by a later one.
-    async fn look_at_targets<'a>(&'a self, enabled: &'a [CloudName], full: bool) -> Vec<Turn<'a>> {
+    async fn look_at_targets<'a>(&'a self, enabled: &'a [CloudName]) -> Vec<Turn<'a>> {
         let (mut turns, mut looks) = (Vec::new(), Vec::new());
         for cloud in enabled {
             let Some(target) = self.targets.get(cloud) else { continue };
             let mut late = target.late.lock().await;
-            let mut problems = Vec::new();
+            let mut problems = self.scan_failures(target).await;
             if let Some(copying) = &mut late.copying {
                 let Some(errors) = ended(copying) else { continue };
                 self.report(&errors, &mut problems);
@@ -239,7 +253,7 @@ impl Replicator {
             }
             let look = match late.looking.take() {
                 Some(looking) => looking,
-                None => (tokio::spawn(look(target.clone(), target.extent(full).await)), full),
+                None => tokio::spawn(look(target.clone(), target.extent().await)),
             };
             turns.push((cloud, target, problems));
             looks.push(look);
@@ -248,7 +262,7 @@ impl Replicator {
         let waiting: FuturesUnordered<_> = looks
             .iter_mut()
             .enumerate()
-            .map(|(at, (look, _))| async move { (at, look.await) })
+            .map(|(at, look)| async move { (at, look.await) })
             .collect();
         let late = all_but_late(waiting, count, &*self.shared.clock, |(at, look)| {
             seen.insert(at, look.expect("a look does not panic"));
@@ -259,25 +273,14 @@ impl Replicator {
         for (at, ((cloud, target, problems), look)) in turns.into_iter().zip(looks).enumerate() {
             match seen.remove(&at) {
                 Some(seen) => {
-                    let seen = seen.map(Some);
-                    now.push(Turn { cloud, target, full: look.1, seen, problems });
+                    let whole = seen.as_ref().ok().and_then(|(_, whole)| *whole);
+                    let seen = seen.map(|(look, _)| Some(look));
+                    now.push(Turn { cloud, target, whole, seen, problems });
                 }
                 None => target.late.lock().await.looking = Some(look),
             }
         }
         now
-    }
-
-    /// Whether everything is to be listed in this pass.
-    async fn is_full_scan_due(&self) -> bool {
-        let now = self.shared.clock.monotonic();
-        let mut last = self.last_full_scan.lock().await;
-        let due =
-            last.is_none_or(|last| now.saturating_sub(last) >= self.shared.full_scan_interval);
-        if due {
-            *last = Some(now);
-        }
-        due
     }
 
     async fn forget_disabled(&self, enabled: &[CloudName]) {
@@ -286,12 +289,13 @@ impl Replicator {
             lane.stop.cancel();
             *lane = DataLane::default();
             *target.late.lock().await = Late::default();
+            target.scan.lock().await.forget();
             self.shared.views.update(&self.service.id, |view| drop(view.regions.remove(cloud)));
         }
     }
 
     /// `None` when the primary cannot be read; the view says why.
-    async fn look_at_source(&self, extent: Extent) -> Option<(&Mutex<Reader>, Look)> {
+    async fn look_at_source(&self) -> Option<(&Mutex<Reader>, Look)> {
         let Some(source) = &self.source else {
             let what = "the service is known from its copy alone; add it as a [[service]] to the \
                         configuration to replicate it"
@@ -299,13 +303,13 @@ impl Replicator {
             self.shared.views.update(&self.service.id, |view| view.primary.error = Some(what));
             return None;
         };
-        let look = source.lock().await.look(extent).await;
+        let look = source.reader.lock().await.look(Extent::Log).await;
         let now = self.shared.clock.now();
         self.shared.views.update(&self.service.id, |view| match &look {
             Ok(look) => view.primary = PrimaryView::of(look, now),
             Err(error) => view.primary.error = Some(chain(error)),
         });
-        Some((source, look.ok()?))
+        Some((&source.reader, look.ok()?))
     }
 
     /// Judges what was seen of the copy, or looks at it again, and shows the result.
@@ -321,7 +325,7 @@ impl Replicator {
         let observed = match seen {
             Ok(Some(look)) => target.reader.lock().await.judge(look).await,
             Ok(None) => {
-                let extent = target.extent(false).await;
+                let extent = target.extent().await;
                 target.reader.lock().await.observe(extent).await
             }
             Err(error) => Err(error),
@@ -371,6 +375,8 @@ impl Replicator {
     }
 }
 
-async fn look(target: Arc<Target>, extent: Extent) -> Result<Look, StoreError> {
-    target.reader.lock().await.look(extent).await
+async fn look(target: Arc<Target>, extent: Extent) -> Result<Shown, StoreError> {
+    let mut reader = target.reader.lock().await;
+    let look = reader.look(extent).await?;
+    Ok((look, reader.take_whole()))
 }

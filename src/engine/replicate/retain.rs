@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 impl Replicator {
-    /// Removes what is over its time from one copy. Everything was listed just now.
+    /// Removes what is over its time from one copy. Everything was listed not long ago.
     pub(super) async fn prune(
         &self,
         cloud: &CloudName,
@@ -94,6 +94,7 @@ impl Replicator {
         }
         let removed = self.remove(cloud, &*store, &prefix, &plan).await;
         target.data.lock().await.relist = true;
+        self.scan_anew(target).await;
         info!(service = %self.service.id, region = %cloud, removed,
             "objects of expired backups were removed from the copy");
     }

@@ -6,6 +6,7 @@
 //! end, with all well: the copy is in step.
 
 mod examined;
+mod slow_scan;
 mod world;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         ids::{ProjectName, ServiceId, ServiceName},
     },
     engine::{
-        catalog::observe::Reader,
+        catalog::{observe::Reader, paged::Paged},
         config::{RetentionSettings, ServiceSettings},
         replicate::{
             copying::Budget,
@@ -37,6 +38,7 @@ use crate::{
 };
 use chrono::TimeDelta;
 use examined::{Examined, Findings};
+use futures_util::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeSet,
@@ -54,6 +56,10 @@ use world::{LOG, Primary, SimClock};
 const SEEDS: u64 = 150;
 /// Passes within which a copy is in step when nothing fails any more.
 const PASSES_MAX: usize = 60;
+/// Keys of a page of a listing.
+const PAGE: usize = 5;
+/// Segments before the newest one that are listed again: a run has few.
+const TAIL: usize = 3;
 const REGIONS: [&str; 2] = ["aws-eu-west-1", "aws-eu-west-3"];
 
 /// What fails, and when the engine dies.
@@ -135,6 +141,29 @@ fn regions() -> Vec<CloudName> {
     REGIONS.iter().map(|name| CloudName::parse(name).unwrap()).collect()
 }
 
+fn shared(clock: &SimClock, dir: &Path) -> Shared {
+    Shared {
+        clock: Arc::new(clock.clone()),
+        state: Arc::new(State::open(dir).unwrap()),
+        views: Arc::new(Views::default()),
+        stop: CancellationToken::new(),
+        full_scan_interval: Duration::from_secs(20),
+        lag_warning: Duration::MAX,
+        budget: Budget::new(64, REGIONS.len()),
+        scrub: None,
+        is_forking: Arc::new(|_, _| false),
+    }
+}
+
+fn reader_of(shared: &Shared, store: Arc<dyn BlobStore>, prefix: &str) -> Reader {
+    let place = BackupPlace {
+        format: BackupFormat::PgBackRest { stanza: "m".to_owned() },
+        prefix: Key::parse(prefix).unwrap(),
+    };
+    let scope = format!("{prefix} {}", store.name());
+    Reader::new(store, place, scope, shared.state.clone()).with_tail(TAIL)
+}
+
 impl Run {
     fn new(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
@@ -156,6 +185,23 @@ impl Run {
         Self { chance, seed, clock, primary, copies, retention, findings }
     }
 
+    /// A store whose listings take their time, so that much happens while a scan goes by.
+    fn slow(&self, store: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
+        let (clock, seed, pages) = (self.clock.clone(), self.seed, AtomicU64::new(0));
+        let before = move |number| {
+            let mut chance = StdRng::seed_from_u64(seed ^ pages.fetch_add(1, Ordering::SeqCst));
+            let clock = clock.clone();
+            async move {
+                if number > 0 {
+                    clock.sleep(Duration::from_millis(chance.random_range(0..2000))).await;
+                }
+                Ok(())
+            }
+            .boxed()
+        };
+        Arc::new(Paged::new(store, PAGE, before))
+    }
+
     fn start(&mut self, dir: &Path, dies: bool) -> Engine {
         let calls = if dies { self.chance.random_range(1..250) } else { u64::MAX };
         let fate = Arc::new(Fate {
@@ -164,31 +210,12 @@ impl Run {
             dead: false.into(),
             calm: false.into(),
         });
-        let shared = Shared {
-            clock: Arc::new(self.clock.clone()),
-            state: Arc::new(State::open(dir).unwrap()),
-            views: Arc::new(Views::default()),
-            stop: CancellationToken::new(),
-            full_scan_interval: Duration::from_secs(20),
-            lag_warning: Duration::MAX,
-            budget: Budget::new(64, REGIONS.len()),
-            scrub: None,
-            is_forking: Arc::new(|_, _| false),
-        };
+        let shared = shared(&self.clock, dir);
         let reader = |store: Arc<dyn BlobStore>, prefix: &str, is_source: bool| {
             let fate = fate.clone();
             let decide = move |call: &Call| fate.decide(call, is_source);
             let store = FaultyStore::new(store, Arc::new(self.clock.clone()), decide);
-            let place = BackupPlace {
-                format: BackupFormat::PgBackRest { stanza: "m".to_owned() },
-                prefix: Key::parse(prefix).unwrap(),
-            };
-            Reader::new(
-                Arc::new(store),
-                place,
-                format!("{prefix} {is_source}"),
-                shared.state.clone(),
-            )
+            reader_of(&shared, self.slow(Arc::new(store)), prefix)
         };
         let source = reader(Arc::new(self.primary.store.clone()), "repo", true);
         let targets = regions().into_iter().zip(&self.copies);

@@ -187,7 +187,7 @@ impl Primary {
         }
     }
 
-    async fn archive(&mut self) {
+    pub(super) async fn archive(&mut self) {
         if self.archived == 0 {
             let text = "[backrest]\nbackrest-format=5\n\n[db:history]\n\
                         1={\"db-id\":7,\"db-version\":\"15\"}\n";
@@ -199,7 +199,7 @@ impl Primary {
     }
 
     /// Files, the segment that makes it consistent, the manifests, the catalogue.
-    async fn back_up(&mut self, chance: &mut StdRng, clock: &SimClock) {
+    pub(super) async fn back_up(&mut self, chance: &mut StdRng, clock: &SimClock) {
         self.made += 1;
         let at = DateTime::from_timestamp(1_799_990_000, 0).unwrap();
         let at = at + TimeDelta::seconds(i64::try_from(self.archived).unwrap() * 10 + 5);
