@@ -328,14 +328,19 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         self.write(key, contents, &mode.into()).await.map(drop)
     }
 
-    /// What others of the same provider call an object, where its provider can copy it.
-    fn object_name(&self, _key: &Key) -> Option<ObjectName> {
+    /// The store that this one is around: it is asked where this one adds nothing.
+    fn inner(&self) -> Option<&dyn BlobStore> {
         None
     }
 
+    /// What others of the same provider call an object, where its provider can copy it.
+    fn object_name(&self, key: &Key) -> Option<ObjectName> {
+        self.inner()?.object_name(key)
+    }
+
     /// Whether [`BlobStore::take_over`] is possible here, and asked for, with an object of this size.
-    fn takes_over(&self, _source: &ObjectName, _size_bytes: u64) -> bool {
-        false
+    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
+        self.inner().is_some_and(|inner| inner.takes_over(source, size_bytes))
     }
 
     /// Has the provider write an object that was read and found good. Promises what
@@ -343,10 +348,13 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     async fn take_over(
         &self,
         key: &Key,
-        _original: &Original,
-        _condition: &Condition,
+        original: &Original,
+        condition: &Condition,
     ) -> Result<Stored, StoreError> {
-        Err(StoreError::refused(self.name(), key, "this store takes over no objects"))
+        match self.inner() {
+            Some(inner) => inner.take_over(key, original, condition).await,
+            None => Err(StoreError::refused(self.name(), key, "this store takes over no objects")),
+        }
     }
 
     /// Removes an object. Removing what is not there is no error.

@@ -4,7 +4,6 @@ use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
         key::Key,
-        takeover::{ObjectName, Original},
     },
     sys::clock::Clock,
 };
@@ -128,22 +127,9 @@ impl BlobStore for SlowedStore {
         self.inner.write(key, contents, condition).await
     }
 
-    fn object_name(&self, key: &Key) -> Option<ObjectName> {
-        self.inner.object_name(key)
-    }
-
-    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
-        self.inner.takes_over(source, size_bytes)
-    }
-
-    async fn take_over(
-        &self,
-        key: &Key,
-        original: &Original,
-        condition: &Condition,
-    ) -> Result<Stored, StoreError> {
-        // No byte of it passes here.
-        self.inner.take_over(key, original, condition).await
+    // Of what the provider takes over no byte passes here.
+    fn inner(&self) -> Option<&dyn BlobStore> {
+        Some(&*self.inner)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

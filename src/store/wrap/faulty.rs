@@ -3,9 +3,7 @@
 use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
-        key::Key,
-        takeover::{ObjectName, Original},
-        wrap::metrics::Operation,
+        key::Key, takeover::Original, wrap::metrics::Operation,
     },
     sys::clock::Clock,
 };
@@ -260,12 +258,8 @@ impl BlobStore for FaultyStore {
         self.after(fault, key, self.inner.write(key, contents, condition).await?)
     }
 
-    fn object_name(&self, key: &Key) -> Option<ObjectName> {
-        self.inner.object_name(key)
-    }
-
-    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
-        self.inner.takes_over(source, size_bytes)
+    fn inner(&self) -> Option<&dyn BlobStore> {
+        Some(&*self.inner)
     }
 
     async fn take_over(

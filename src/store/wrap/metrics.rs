@@ -3,9 +3,7 @@
 use crate::{
     store::{
         BlobStore, Body, Condition, Contents, Object, ObjectMeta, StoreError, Stored, UserMetadata,
-        key::Key,
-        pool::Pieces,
-        takeover::{ObjectName, Original},
+        key::Key, pool::Pieces, takeover::Original,
     },
     sys::clock::Clock,
 };
@@ -154,12 +152,8 @@ impl BlobStore for MeteredStore {
         self.timed(Operation::Write, self.inner.write(key, contents, condition)).await
     }
 
-    fn object_name(&self, key: &Key) -> Option<ObjectName> {
-        self.inner.object_name(key)
-    }
-
-    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
-        self.inner.takes_over(source, size_bytes)
+    fn inner(&self) -> Option<&dyn BlobStore> {
+        Some(&*self.inner)
     }
 
     async fn take_over(

@@ -10,7 +10,6 @@ use crate::{
         key::Key,
         pool::Pieces,
         proof::{Crc64, Proof, holds},
-        takeover::{ObjectName, Original},
     },
     sys::clock::Clock,
 };
@@ -319,22 +318,9 @@ impl BlobStore for RetryingStore {
         self.replay(key, contents, condition).await
     }
 
-    fn object_name(&self, key: &Key) -> Option<ObjectName> {
-        self.inner.object_name(key)
-    }
-
-    fn takes_over(&self, source: &ObjectName, size_bytes: u64) -> bool {
-        self.inner.takes_over(source, size_bytes)
-    }
-
-    async fn take_over(
-        &self,
-        key: &Key,
-        original: &Original,
-        condition: &Condition,
-    ) -> Result<Stored, StoreError> {
-        // Has no body to keep: whoever can take over tries again by itself, and looks what is there.
-        self.inner.take_over(key, original, condition).await
+    // A take-over has no body to keep: whoever can take over tries again by itself, and looks what is there.
+    fn inner(&self) -> Option<&dyn BlobStore> {
+        Some(&*self.inner)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
