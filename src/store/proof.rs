@@ -161,4 +161,20 @@ mod tests {
         assert_eq!((known.of(0..8), known.of(8..12)), (Some(1), Some(2)));
         assert_eq!((known.of(0..12), known.of(0..4), known.of(4..8)), (None, None, None));
     }
+
+    #[test]
+    fn parts_of_every_size_are_joined_to_the_sum_of_the_whole() {
+        let usual = usize::try_from(PART_BYTES_MIN).unwrap();
+        let whole: Vec<_> = (0..2 * usual).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        for (first, next) in [(usual, usual), (5, usual), (0, usual), (usual, usual - 1)] {
+            let (first, next) = whole[..first + next].split_at(first);
+            let sum = |bytes: &[u8]| {
+                let mut sum = Crc64::new();
+                sum.update(bytes);
+                sum.finish()
+            };
+            let joined = Crc64::joined(sum(first), sum(next), next.len() as u64);
+            assert_eq!(joined, sum(&whole[..first.len() + next.len()]));
+        }
+    }
 }
