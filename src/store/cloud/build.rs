@@ -160,8 +160,6 @@ fn s3(
         client: http_client(&connector, options)?,
         bucket: bucket.name.clone(),
         bucket_url,
-        region: region.clone(),
-        credentials: credentials.clone(),
     };
     if options.anonymous {
         return Ok((Box::new(client), None, copier));

@@ -26,10 +26,7 @@ use crate::store::{
     wrap::retry::settle,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::IF_NONE_MATCH};
-use object_store::{
-    aws::{AwsAuthorizer, AwsCredentialProvider},
-    client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody},
-};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequestBody};
 use std::{
     error::Error,
     fmt::{self, Write as _},
@@ -52,46 +49,37 @@ pub(super) struct Copier {
     pub(super) bucket: String,
     /// `https://bucket.s3.eu-west-1.amazonaws.com`.
     pub(super) bucket_url: String,
-    pub(super) region: String,
-    pub(super) credentials: AwsCredentialProvider,
 }
 
 impl Copier {
-    /// Asks for the copy. Gives status and text of the answer.
-    async fn copy(
-        &self,
-        key: &str,
-        original: &Original,
-        condition: HeaderMap,
-    ) -> Result<(StatusCode, String), HttpError> {
+    /// Asks for the copy, as a call whose headers say so. Gives status and text of the answer.
+    async fn copy(&self, key: &str) -> Result<(StatusCode, String), HttpError> {
         let unusable = |error: http::Error| HttpError::new(HttpErrorKind::Unknown, error);
         let url = format!("{}/{}", self.bucket_url, encoded(key));
-        let ObjectName { bucket, key: source, .. } = &original.name;
-        let mut request = Request::builder()
-            .method(Method::PUT)
-            .uri(url)
-            .header("content-length", 0)
-            .header("x-amz-copy-source", format!("{bucket}/{}", encoded(source.as_str())))
+        let request = Request::builder().method(Method::PUT).uri(url).header("content-length", 0);
+        let request = request.body(HttpRequestBody::empty()).map_err(unusable)?;
+        let response = self.client.execute(request).await?;
+        let status = response.status();
+        let text = response.into_body().bytes().await?;
+        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// The headers that make a write a copy.
+    fn headers(&self, original: &Original) -> Result<HeaderMap, http::Error> {
+        let ObjectName { bucket, key, .. } = &original.name;
+        let mut named = Request::builder()
+            .header("x-amz-copy-source", format!("{bucket}/{}", encoded(key.as_str())))
             .header("x-amz-copy-source-if-match", &original.etag)
             .header("x-amz-metadata-directive", "REPLACE")
             .header("x-amz-checksum-algorithm", "CRC64NVME");
         if self.service == AWS {
             // Nor does a write of ours have tags. To copy them would need more permissions.
-            request = request.header("x-amz-tagging-directive", "REPLACE");
+            named = named.header("x-amz-tagging-directive", "REPLACE");
         }
         for (name, value) in &original.user_metadata {
-            request = request.header(format!("x-amz-meta-{name}"), value);
+            named = named.header(format!("x-amz-meta-{name}"), value);
         }
-        let mut request = request.body(HttpRequestBody::empty()).map_err(unusable)?;
-        request.headers_mut().extend(condition);
-        let failed = |error| HttpError::new(HttpErrorKind::Unknown, error);
-        let credential = self.credentials.get_credential().await.map_err(failed)?;
-        let authorizer = AwsAuthorizer::new(&credential, "s3", &self.region);
-        authorizer.try_authorize(&mut request, None).map_err(failed)?;
-        let response = self.client.execute(request).await?;
-        let status = response.status();
-        let text = response.into_body().bytes().await?;
-        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+        Ok(named.body(())?.into_parts().0.headers)
     }
 }
 
@@ -168,7 +156,8 @@ impl CloudStore {
         condition: &Condition,
     ) -> Result<Copied, StoreError> {
         let supported = self.shared.conditional_writes == ConditionalWrites::Supported;
-        let mut headers = HeaderMap::new();
+        let headers = copier.headers(original);
+        let mut headers = headers.map_err(|error| self.copy_fault(key, condition, &error, None))?;
         if *condition == Condition::IfAbsent {
             // Many that keep this condition for a write ignore it for a copy.
             if !supported || copier.service != AWS {
@@ -178,8 +167,8 @@ impl CloudStore {
                 headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
             }
         }
-        let (path, call) = (self.path(key)?, Call::new(HeaderMap::new()));
-        let answer = call.run(copier.copy(path.as_ref(), original, headers)).await;
+        let (path, call) = (self.path(key)?, Call::new(headers));
+        let answer = call.run(copier.copy(path.as_ref())).await;
         let (status, text) =
             answer.map_err(|error| self.copy_fault(key, condition, &error, None))?;
         let refusal = call.notes().refusal.or_else(|| refusal_within(status, &text));
