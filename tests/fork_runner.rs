@@ -402,6 +402,43 @@ fn dies_after(world: &World, order: &ForkOrder, limit: Duration) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_still_stops_is_not_taken_for_one_that_runs() {
+    if !unprivileged("a_server_that_still_stops_is_not_taken_for_one_that_runs") {
+        return;
+    }
+    let (world, marks) = World::recorded();
+    let labels = plans::labels(&world.repository());
+    let order = world.order(plans::at(&world.store, "demo/orders", &labels[0], &marks[5].time));
+    world.run(&order, ForkPhase::Planned).await.unwrap();
+    let data = order.site.dir.join("data");
+    for from in [ForkPhase::Ready, ForkPhase::Verifying] {
+        // A guest keeps the server from ending, for as long as the engine does not insist.
+        let mut guest = command(support::postgres_bin().join("psql"));
+        guest.env("PGPASSWORD", PASSWORD).args(["-X", "-h", "127.0.0.1", "-U", "avnadmin"]);
+        guest.args(["-p", &order.site.port.to_string(), "-d", "postgres"]);
+        let mut guest = guest.args(["-c", "select pg_sleep(600)"]).spawn().unwrap();
+        let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+        let limit = Duration::from_secs(30);
+        support::wait_for("the guest", limit, || (psql(&order, sleeps) == "1").then_some(()));
+        let pg_ctl = support::postgres_bin().join("pg_ctl");
+        support::run(command(pg_ctl).args(["-m", "smart", "-W", "stop", "-D"]).arg(&data));
+        support::wait_for("the stop to begin", limit, || {
+            let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+            pid_file.contains("stopping").then_some(())
+        });
+        tokio::time::timeout(limit, world.run(&order, from)).await.unwrap().unwrap();
+        assert!(!guest.wait().unwrap().success());
+        check_rows(&order, &marks[5]);
+    }
+    // A run that died before the server had heard of it.
+    fs::write(order.site.dir.join("stopping"), "").unwrap();
+    world.run(&order, ForkPhase::Ready).await.unwrap();
+    assert!(!order.site.dir.join("stopping").exists());
+    check_rows(&order, &marks[5]);
+    world.remove(&order).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_source_had_configured_does_no_harm() {
     if !unprivileged("what_the_source_had_configured_does_no_harm") {
         return;

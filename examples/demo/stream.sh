@@ -14,10 +14,13 @@ push() { user "$root/bin/btar" push --config "$root/push.toml" "$@" >>"$root/log
 prepare_primary() {
   say "1. A MariaDB in aws-eu-west-1, backed up by btar push into that region's store"
   step="starting MariaDB"
-  user mariadb-install-db --no-defaults --datadir="$root/primary/data" --auth-root-authentication-method=normal \
-    >"$root/logs/install.log" 2>&1
+  # A MariaDB that starts removes the temporary tables of all others in the same directory.
+  user mkdir "$root/primary/tmp"
+  user mariadb-install-db --no-defaults --datadir="$root/primary/data" --tmpdir="$root/primary/tmp" \
+    --auth-root-authentication-method=normal >"$root/logs/install.log" 2>&1
   user "$mariadbd" --no-defaults --datadir="$root/primary/data" --socket="$root/primary/socket" \
-    --pid-file="$root/primary/pid" --skip-networking --server-id=16 --log-bin=bin --binlog-format=ROW \
+    --pid-file="$root/primary/pid" --tmpdir="$root/primary/tmp" \
+    --skip-networking --server-id=16 --log-bin=bin --binlog-format=ROW \
     >"$root/logs/primary.log" 2>&1 &
   primary=$!
   for _ in $(seq 200); do

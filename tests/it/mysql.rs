@@ -2,7 +2,7 @@
 //! is lost, and forks have exactly the rows of a dozen moments.
 
 use crate::{
-    mysql_server::{Product, Source, ask, next_second, option_file},
+    mysql_server::{Product, Server, ask, next_second, option_file},
     support::{command, engine::World, give, pause, wait_for},
 };
 use std::{
@@ -31,7 +31,7 @@ struct Moment {
 /// A source, its pushes, and an engine.
 struct Site {
     world: World,
-    source: Source,
+    source: Server,
     settings: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Site {
             .programs()
             .map_or_else(String::new, |dir| format!("mysql_programs = \"{}\"", dir.display()));
         world.mysql(BACKUP, false, &programs);
-        let source = Source::start(product, &world.place.dir("source"), server);
+        let source = Server::make(product, &world.place.dir("source"), server);
         for dir in ["push", "clones"] {
             world.place.dir(dir);
         }
@@ -120,7 +120,7 @@ fn digest_of(world: &World, product: Product, fork: &str) -> String {
 }
 
 /// One step of a life.
-fn live(source: &Source, round: usize) {
+fn live(source: &Server, round: usize) {
     let id = 1000 * (round + 1);
     source.sql(&format!(
         "INSERT INTO shop.orders VALUES ({id}, 'ü{round}', x'00ff27'), ({id} + 1, NULL, NULL)"
@@ -136,7 +136,7 @@ fn live(source: &Source, round: usize) {
     }
 }
 
-fn make_tables(source: &Source) {
+fn make_tables(source: &Server) {
     source.sql(
         "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, \
          note VARCHAR(100) CHARACTER SET utf8mb4, data BLOB)",

@@ -1,7 +1,7 @@
 //! A source with a life: transactions of every kind, a base backup in the middle, marks at moments.
 
 use crate::{
-    mysql_server::{At, Product, Source},
+    mysql_server::{At, Product, Server},
     support::{Place, wait_for},
 };
 use std::{
@@ -43,7 +43,7 @@ pub(crate) const DIGEST: &str = "\
 impl History {
     pub(crate) fn make(product: Product, place: &Place, settings: &[&str]) -> Self {
         let dir = place.dir("source");
-        let mut source = Source::start(product, &dir, settings);
+        let mut source = Server::make(product, &dir, settings);
         before_the_backup(&source);
         let base = place.path().join("base.image");
         source.backup(&base);
@@ -70,7 +70,7 @@ impl History {
     pub(crate) fn busy(product: Product, place: &Place, transactions: usize) -> Self {
         let dir = place.dir("source");
         let quick = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0"];
-        let mut source = Source::start(product, &dir, &quick);
+        let mut source = Server::make(product, &dir, &quick);
         before_the_backup(&source);
         let base = place.path().join("base.image");
         source.backup(&base);
@@ -101,7 +101,7 @@ fn copy_logs(logs: &[PathBuf], into: &Path) -> Vec<PathBuf> {
     logs.iter().map(copy).collect()
 }
 
-fn before_the_backup(source: &Source) {
+fn before_the_backup(source: &Server) {
     source.sql(
         "CREATE DATABASE shop CHARACTER SET utf8mb4; \
          CREATE TABLE shop.orders (id INT PRIMARY KEY, note TEXT, data LONGBLOB); \
@@ -117,7 +117,7 @@ fn before_the_backup(source: &Source) {
 }
 
 /// One round of a life.
-fn live(source: &Source, round: usize) {
+fn live(source: &Server, round: usize) {
     let id = 1000 * (round + 1);
     source.sql(&format!(
         "USE shop; INSERT INTO orders VALUES ({id}, 'ü€😀 \\'\\\\ \\n-- ;', x'00ff0a0d1a275c22'); \
@@ -168,7 +168,7 @@ fn long_transaction(id: usize) -> String {
 }
 
 /// An event that can do its work once. MySQL runs events as it comes: nothing is marked before it has.
-fn event(source: &Source, id: usize) {
+fn event(source: &Server, id: usize) {
     source.sql(&format!(
         "CREATE EVENT shop.tick ON SCHEDULE EVERY 1 SECOND STARTS '2001-01-01 00:00:00' \
          DO INSERT INTO shop.orders VALUES ({id} + 500, 'the event ran', NULL)"
@@ -182,7 +182,7 @@ fn event(source: &Source, id: usize) {
 }
 
 /// Replication domains of MariaDB; tagged transaction ids of MySQL.
-fn domains(source: &Source, id: usize) {
+fn domains(source: &Server, id: usize) {
     match source.product {
         Product::MariaDb => source.sql(&format!(
             "SET SESSION gtid_domain_id = 7; INSERT INTO shop.orders VALUES ({id} + 1, 'd7', NULL)"
@@ -194,6 +194,6 @@ fn domains(source: &Source, id: usize) {
     };
 }
 
-fn mark(source: &Source) -> Mark {
+fn mark(source: &Server) -> Mark {
     Mark { at: source.at(), digest: source.sql(DIGEST) }
 }

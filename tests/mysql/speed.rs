@@ -1,7 +1,7 @@
 //! How long a replay takes, beside what a person would type.
 
 use crate::{
-    mysql_server::{Product, Source},
+    mysql_server::{Product, Server},
     support::{command, now, run},
     world::{World, unprivileged},
 };
@@ -38,7 +38,7 @@ async fn a_replay_of_mariadb_is_as_quick_as_a_persons() {
             world.place.dir(&format!("person-{}/{sub}", settings.len()));
         }
         unpack(&world.history.base, &dir.join("data"));
-        let mut server = Source::of_data(Product::MariaDb, &dir, settings);
+        let mut server = Server::with_log(Product::MariaDb, &dir, settings);
         let logs: Vec<_> = world.history.logs.iter().skip(1).cloned().collect();
         let begun = now();
         server.replay(world.history.base_end.offset, &logs);

@@ -1,6 +1,6 @@
 //! A push that dies at any point is gone on with, and several at once do no harm.
 
-use crate::{server::Product, support::pause, world::World};
+use crate::{mysql_server::Product, support::pause, world::World};
 use btar::layout::stream::keys::{self, Role};
 use std::{collections::BTreeSet, time::Duration};
 

@@ -5,6 +5,10 @@
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
+#[path = "../support/mysql.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod mysql_server;
+
 mod server;
 mod world;
 

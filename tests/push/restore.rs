@@ -1,6 +1,6 @@
 //! What is pushed can be restored, and has exactly what the server had.
 
-use crate::{server::Product, world::World};
+use crate::{mysql_server::Product, world::World};
 use btar::domain::recovery::BaseTool;
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Series of binary logs end and begin: resets, purges, another server, a server that was restarted.
 
 use crate::{
-    server::{Product, Server},
+    mysql_server::{Product, Server},
     support::{command, run, wait_for},
     world::World,
 };
@@ -90,18 +90,12 @@ fn a_server_that_died_goes_on_in_its_series() {
     world.server.add(9);
     let dir = world.server.dir.clone();
     for is_killed in [true, false] {
-        let next = || Server::with_log(Product::MariaDb, &dir, 16);
         if is_killed {
-            let pid = std::fs::read_to_string(dir.join("pid")).unwrap();
-            run(std::process::Command::new("kill").args(["-9", pid.trim()]));
-            crate::support::pause(Duration::from_millis(500));
-            world.server = next();
+            world.server.kill();
         } else {
-            run(command(Product::MariaDb.program("mariadb-admin"))
-                .args(["--no-defaults", "--user=root", "shutdown"])
-                .arg(format!("--socket={}", dir.join("s").display())));
-            world.server = next();
+            world.server.stop();
         }
+        world.server = Server::with_log(Product::MariaDb, &dir, &["--server-id=16"]);
         world.server.add(4);
         let said = world.push(&["binlogs", "--flush"], 0);
         assert!(!said.contains("HOLE"), "{said}");
@@ -122,13 +116,14 @@ fn another_server_goes_on_where_the_first_one_ended() {
 
     // What a replica would be that has executed everything.
     let two = world.place.dir("two");
-    let one = std::mem::replace(&mut world.server, Server::make(product, &world.place.dir("x"), 9));
+    let other = Server::make(product, &world.place.dir("x"), &["--server-id=9"]);
+    let mut one = std::mem::replace(&mut world.server, other);
     let one_dir = one.dir.clone();
     let from = one_dir.join("data");
     one.stop();
     run(command("cp").arg("-a").arg(&from).arg(two.join("data")));
     std::fs::remove_file(two.join("data/auto.cnf")).unwrap();
-    world.server = Server::with_log(product, &two, 17);
+    world.server = Server::with_log(product, &two, &["--server-id=17"]);
     world.settings("two.toml", &two);
     world.server.add(6);
     let said = world.push_of("two.toml", &["binlogs", "--flush"], 0);
@@ -146,7 +141,8 @@ fn another_server_goes_on_where_the_first_one_ended() {
     assert_eq!(world.restored(&backup), world.server.contents());
 
     // Back again: the first one has got what the second one wrote, as a replica.
-    let second = std::mem::replace(&mut world.server, Server::with_log(product, &one_dir, 16));
+    let first = Server::with_log(product, &one_dir, &["--server-id=16"]);
+    let mut second = std::mem::replace(&mut world.server, first);
     let mut reader = command(product.log_reader());
     let logs = second.logs();
     second.stop();

@@ -1,7 +1,8 @@
 //! A server, a store, the settings of a push, and restores by hand with the products' own programs.
 
 use crate::{
-    server::{Product, Server},
+    mysql_server::{Product, Server},
+    server::with_table,
     support::{Place, command, give, run},
 };
 use btar::layout::stream::{
@@ -29,7 +30,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(product: Product) -> Self {
         let place = Place::new();
-        let server = Server::make(product, &place.dir("one"), 16);
+        let server = with_table(product, &place.dir("one"), 16);
         let store = place.dir("store");
         place.dir("state");
         let world = Self { place, server, store, restores: AtomicU32::new(1) };
@@ -182,7 +183,7 @@ impl World {
                 run(command("tar").arg("-xf").arg(&image).arg("-C").arg(&data));
             }
         }
-        let restored = Server::start(product, &dir, &["--server-id=99"]);
+        let mut restored = Server::start(product, &dir, &["--server-id=99"]);
         self.replay(manifest, &dir, &restored);
         let contents = restored.contents();
         restored.stop();
@@ -215,6 +216,6 @@ impl World {
         let statements = dir.join("statements");
         let out = reader.stdout(fs::File::create(&statements).unwrap()).output().unwrap();
         assert!(out.status.success(), "{}", crate::support::both(&out));
-        run(restored.client().stdin(fs::File::open(&statements).unwrap()));
+        run(restored.client().arg("--binary-mode").stdin(fs::File::open(&statements).unwrap()));
     }
 }

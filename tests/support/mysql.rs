@@ -1,5 +1,5 @@
-//! MariaDB and MySQL servers as sources of backups: started with nothing of the machine's own
-//! configuration, as the unprivileged user, in a directory of the test.
+//! MariaDB and MySQL servers: started with nothing of the machine's own configuration, as the
+//! unprivileged user, in a directory of the test.
 //!
 //! A test binary that uses this has the module `support` of `tests/it` at its root.
 
@@ -42,7 +42,7 @@ impl Product {
         }
     }
 
-    fn client(self) -> PathBuf {
+    pub(crate) fn client(self) -> PathBuf {
         match self {
             Self::MariaDb => self.program("mariadb"),
             Self::MySql => self.program("mysql"),
@@ -72,10 +72,10 @@ fn mysql_place() -> PathBuf {
     PathBuf::from(run(&mut Command::new(script)))
 }
 
-/// A running server with binary logs and a user `root` without a password.
-pub(crate) struct Source {
+/// A running server with a user `root` without a password.
+pub(crate) struct Server {
     pub(crate) product: Product,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     child: Child,
 }
 
@@ -87,45 +87,50 @@ pub(crate) struct At {
     pub(crate) gtids: String,
 }
 
-impl Source {
-    /// Makes a server in `dir`, whose path must be short, with these settings besides.
-    pub(crate) fn start(product: Product, dir: &Path, settings: &[&str]) -> Self {
-        for sub in ["log", "tmp"] {
-            fs::create_dir_all(dir.join(sub)).unwrap();
-            give(&dir.join(sub));
-        }
-        let data = dir.join("data");
-        match product {
+impl Server {
+    /// Makes a server with binary logs in `dir`, whose path must be short, with these settings besides.
+    pub(crate) fn make(product: Product, dir: &Path, settings: &[&str]) -> Self {
+        let data = format!("--datadir={}", dir.join("data").display());
+        let mut install = match product {
             Product::MariaDb => {
-                run(command(product.program("mariadb-install-db"))
-                    .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-                    .arg("--skip-test-db")
-                    .arg(format!("--datadir={}", data.display())));
+                let mut install = command(product.program("mariadb-install-db"));
+                install.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
+                install.arg("--skip-test-db");
+                install
             }
             Product::MySql => {
-                run(command(product.program("mysqld"))
-                    .args(["--no-defaults", "--initialize-insecure"])
-                    .arg(format!("--datadir={}", data.display())));
+                let mut install = command(product.program("mysqld"));
+                install.args(["--no-defaults", "--initialize-insecure"]);
+                install
             }
-        }
-        Self::of_data(product, dir, settings)
+        };
+        run(install.args([data, temporary(dir)]));
+        Self::with_log(product, dir, settings)
     }
 
-    /// Starts a server on the data that are in `dir`.
-    pub(crate) fn of_data(product: Product, dir: &Path, settings: &[&str]) -> Self {
+    /// Starts a server with binary logs on the data in `dir`.
+    pub(crate) fn with_log(product: Product, dir: &Path, settings: &[&str]) -> Self {
+        let logs = dir.join("log");
+        fs::create_dir_all(&logs).unwrap();
+        give(&logs);
+        let log = format!("--log-bin={}", logs.join("bin").display());
+        Self::start(product, dir, &[&[&*log, "--server-id=11"], settings].concat())
+    }
+
+    /// Starts a server on the data in `dir`.
+    pub(crate) fn start(product: Product, dir: &Path, settings: &[&str]) -> Self {
+        let path = |option: &str, name: &str| format!("--{option}={}", dir.join(name).display());
         let (server, own): (_, &[&str]) = match product {
             Product::MariaDb => ("mariadbd", &["--skip-slave-start"]),
             Product::MySql => {
                 ("mysqld", &["--mysqlx=OFF", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"])
             }
         };
-        let path = |option: &str, name: &str| format!("--{option}={}", dir.join(name).display());
         let log = fs::File::create(dir.join("server.log")).unwrap();
         let child = command(product.program(server))
             .arg("--no-defaults")
             .args([path("datadir", "data"), path("socket", "s"), path("pid-file", "pid")])
-            .args([path("log-bin", "log/bin"), path("tmpdir", "tmp")])
-            .args(["--skip-networking", "--server-id=11", "--max-allowed-packet=1G"])
+            .args([&*temporary(dir), "--skip-networking", "--max-allowed-packet=1G"])
             .args(own)
             .args(settings)
             .stdin(Stdio::null())
@@ -133,15 +138,23 @@ impl Source {
             .stderr(log)
             .spawn()
             .unwrap();
-        let source = Self { product, dir: dir.to_owned(), child };
-        wait_for("the source", Duration::from_secs(60), || {
-            let asked = source.client_command().args(["-e", "SELECT 1"]).output().unwrap();
+        let mut server = Self { product, dir: dir.to_owned(), child };
+        wait_for("the server", Duration::from_secs(60), || {
+            let asked = server.client().args(["-e", "SELECT 1"]).output().unwrap();
+            if let Some(status) = server.child.try_wait().unwrap() {
+                panic!("the server gave {status}\n{}", server.said());
+            }
             asked.status.success().then_some(())
         });
-        source
+        server
     }
 
-    fn client_command(&self) -> Command {
+    /// What the server has written of itself.
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("server.log")).unwrap()).into_owned()
+    }
+
+    pub(crate) fn client(&self) -> Command {
         let mut client = command(self.product.client());
         client.arg("--no-defaults").arg(format!("--socket={}", self.dir.join("s").display()));
         client.args(["--user=root", "--default-character-set=utf8mb4", "--batch"]);
@@ -150,14 +163,14 @@ impl Source {
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {
-        run(self.client_command().arg(format!("-e{sql}")))
+        run(self.client().arg(format!("-e{sql}")))
     }
 
     /// Runs a file of statements in one session.
     pub(crate) fn script(&self, sql: &str) {
         let file = self.dir.join("script.sql");
         fs::write(&file, sql).unwrap();
-        run(self.client_command().stdin(fs::File::open(&file).unwrap()));
+        run(self.client().stdin(fs::File::open(&file).unwrap()));
     }
 
     /// Where the log is now.
@@ -235,7 +248,7 @@ impl Source {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        run(self.client_command().arg("--binary-mode").stdin(reader.stdout.take().unwrap()));
+        run(self.client().arg("--binary-mode").stdin(reader.stdout.take().unwrap()));
         assert!(reader.wait().unwrap().success());
     }
 
@@ -248,13 +261,22 @@ impl Source {
     /// Ends the server in order.
     pub(crate) fn stop(&mut self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
-        wait_for("the source to end", Duration::from_secs(60), || {
+        wait_for("the server to end", Duration::from_secs(60), || {
             self.child.try_wait().unwrap().map(drop)
         });
     }
 }
 
-impl Drop for Source {
+/// The setting of a directory in `dir` for temporary files. A MariaDB that starts removes what others
+/// have where its own would be: `mysql_rm_tmp_tables` in `sql/sql_base.cc`.
+fn temporary(dir: &Path) -> String {
+    let temporary = dir.join("tmp");
+    fs::create_dir_all(&temporary).unwrap();
+    give(&temporary);
+    format!("--tmpdir={}", temporary.display())
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }

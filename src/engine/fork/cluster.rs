@@ -54,19 +54,23 @@ pub(super) enum Stop {
 impl Cluster<'_> {
     /// Whether the server runs and takes connections, as its own file says.
     pub(super) fn status(&self) -> Status {
-        let data = self.site.data();
-        let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return Status::Down };
-        let mut lines = text.lines();
-        let pid = lines.next().and_then(|line| line.trim().parse().ok());
-        if !pid.is_some_and(|pid| inspect::is_server(pid, &data)) {
-            return Status::Down;
-        }
-        // Line 8 (`LOCK_FILE_LINE_PM_STATUS` in `pidfile.h`). Asking it first keeps the log free of
-        // refused connections.
-        match lines.nth(6).map(str::trim) {
+        match self.says().as_deref() {
+            None => Status::Down,
             Some("ready" | "standby") => Status::Accepts,
-            Some(_) | None => Status::Busy,
+            Some(_) => Status::Busy,
         }
+    }
+
+    /// What a server that lives says of its state. Asking its file first keeps the log free of refused
+    /// connections.
+    fn says(&self) -> Option<String> {
+        let data = self.site.data();
+        let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let mut lines = text.lines();
+        let pid = lines.next()?.trim().parse().ok()?;
+        // Line 8 (`LOCK_FILE_LINE_PM_STATUS` in `pidfile.h`). A young server has not written it yet.
+        let state = || lines.nth(6).unwrap_or_default().trim().to_owned();
+        inspect::is_server(pid, &data).then(state)
     }
 
     /// What `pg_controldata` says.
@@ -155,9 +159,26 @@ impl Cluster<'_> {
 
     /// Stops the server. Fine when there is none.
     pub(super) async fn stop(&self, how: Stop) -> Result<(), ForkError> {
-        if self.status() == Status::Down {
-            return Ok(());
+        if self.status() != Status::Down {
+            // A full disk is a reason to stop, and no reason not to: the note only helps a later run.
+            if let Err(error) = write_file(&self.site.stopping(), "") {
+                tracing::debug!(%error, "the stop is not noted");
+            }
+            self.stop_now(how).await?;
         }
+        remove_file(&self.site.stopping())
+    }
+
+    /// Ends the stop of a server that an earlier run had begun and did not live to see, or somebody else
+    /// has: whatever that server still answers, it goes.
+    pub(super) async fn end_begun_stop(&self) -> Result<(), ForkError> {
+        if self.site.stopping().exists() || self.says().as_deref() == Some("stopping") {
+            self.stop(Stop::Fast).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop_now(&self, how: Stop) -> Result<(), ForkError> {
         let mode = match how {
             Stop::Fast => "fast",
             Stop::Immediate => "immediate",

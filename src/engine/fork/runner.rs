@@ -80,6 +80,7 @@ pub async fn run(
 
 async fn phases(job: &Job<'_>) -> Result<(), ForkError> {
     let (site, plan) = (&job.order.site, &job.order.plan);
+    job.cluster.end_begun_stop().await?;
     restore::restore(job).await?;
     if site.is_verified(plan)? {
         job.watch.phase(ForkPhase::Verifying);
@@ -102,6 +103,7 @@ pub async fn ensure_running(order: &ForkOrder, clock: &dyn Clock) -> Result<(), 
     if !order.site.is_verified(&order.plan)? {
         return Err(ForkError::Over("not verified"));
     }
+    job.cluster.end_begun_stop().await?;
     Box::pin(open::start_open(&job)).await
 }
 

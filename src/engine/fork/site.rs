@@ -74,6 +74,11 @@ impl ForkSite {
         self.dir.join("wal-fetch.json")
     }
 
+    /// There while a server is being stopped.
+    pub(super) fn stopping(&self) -> PathBuf {
+        self.dir.join("stopping")
+    }
+
     fn restored(&self) -> PathBuf {
         self.dir.join("restored")
     }

@@ -147,8 +147,7 @@ pub(crate) fn ten_free_ports() -> u16 {
     found.expect("ten free ports in a row")
 }
 
-/// A port of the loopback interface that nobody listens on.
+/// A port of the loopback interface that is free and stays so.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    ten_free_ports()
 }
