@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     fmt::Write as _,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 const MIB: usize = 1 << 20;
@@ -68,8 +68,11 @@ struct Upload {
     metadata: Arc<Vec<(HeaderName, HeaderValue)>>,
 }
 
+/// Equal contents are kept once, by checksum and size: otherwise most of the server's time would go into
+/// memory that it has not touched before.
 pub(crate) struct Objects {
     buckets: HashMap<String, BTreeMap<String, Blob>>,
+    contents: HashMap<(u64, usize), Weak<Vec<Bytes>>>,
     uploads: HashMap<String, Upload>,
     random: Option<Bytes>,
     counter: u64,
@@ -77,8 +80,22 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new() -> Self {
-        let (buckets, uploads) = (HashMap::new(), HashMap::new());
-        Self { buckets, uploads, random: None, counter: 0 }
+        Self {
+            buckets: HashMap::new(),
+            contents: HashMap::new(),
+            uploads: HashMap::new(),
+            random: None,
+            counter: 0,
+        }
+    }
+
+    /// Lets go of what was received, where the same is there already.
+    fn keep_once(&mut self, blob: &mut Blob) {
+        let there = self.contents.entry((blob.crc64, blob.size)).or_default();
+        match there.upgrade() {
+            Some(pieces) => blob.pieces = pieces,
+            None => *there = Arc::downgrade(&blob.pieces),
+        }
     }
 
     /// Makes `count` objects of `size` bytes.
@@ -110,6 +127,7 @@ impl Objects {
                 };
                 blob
             });
+            self.keep_once(blob);
             let key = format!("{:02}/{number:06}", number % 16);
             self.buckets.entry(bucket.to_owned()).or_default().insert(key, blob.clone());
         }
@@ -131,6 +149,7 @@ impl Objects {
         if given.is_some_and(|given| given != blob.checksum()) {
             return Err(Box::new(error(StatusCode::BAD_REQUEST, "BadDigest")));
         }
+        self.keep_once(&mut blob);
         // An MD5 that is given is believed: computing it would make the server what is measured.
         let md5 = request.header("content-md5").and_then(|given| BASE64.decode(given).ok());
         self.counter += 1;

@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Never less than this, in KiB.
 const LEAST: u32 = 4 << 10;
 /// In the beginning, in KiB: before anybody knows whether a store makes one wait.
-const FIRST: u32 = 32 << 10;
+const FIRST: u32 = 16 << 10;
 /// Busier workers gain nothing from more that is under way.
 const BUSY: f64 = 0.85;
 /// Workers that are less busy would do more if they had it.
