@@ -246,6 +246,15 @@ async fn stays_open(world: &World, order: &MySqlOrder) {
     assert!(matches!(error, ForkError::PortTaken { .. }), "{error}");
     drop(blocker);
     world.run(order, ForkPhase::Ready).await.unwrap();
+    // One that has been told to stop is none that runs.
+    let pid = world.server(order).unwrap();
+    run(command("kill").arg(pid.to_string()));
+    crate::support::wait_for("the stop to begin", Duration::from_secs(10), || {
+        let log = fs::read_to_string(order.site.dir.join("server.log")).unwrap();
+        (log.contains("Received SHUTDOWN") || log.contains("Normal shutdown")).then_some(())
+    });
+    world.run(order, ForkPhase::Ready).await.unwrap();
+    assert_ne!(world.server(order).unwrap(), pid);
     let kept = world.ask(order, "SELECT count(*) FROM shop.orders WHERE id = -77");
     assert_eq!(kept, "1");
 }

@@ -64,8 +64,11 @@ impl Job<'_> {
     /// # Errors
     /// Those of [`Job::start`].
     pub(super) async fn start_again(&self, doing: &'static str) -> Result<(), ForkError> {
-        if self.server().is_some() {
-            return Ok(());
+        if let Some(pid) = self.server() {
+            if !is_stopping(&self.log()) {
+                return Ok(());
+            }
+            self.wait_for_the_end(pid, doing).await?;
         }
         let born = self.bear(doing)?;
         self.wait_for(born, Stage::Open, doing).await
@@ -172,6 +175,10 @@ impl Job<'_> {
     pub(super) async fn stop(&self, doing: &'static str) -> Result<(), ForkError> {
         let Some(pid) = self.server() else { return Ok(()) };
         process::ask_to_end(pid, Ask::Politely);
+        self.wait_for_the_end(pid, doing).await
+    }
+
+    async fn wait_for_the_end(&self, pid: i32, doing: &'static str) -> Result<(), ForkError> {
         let deadline = self.clock.monotonic() + STOP_LIMIT;
         while !inspect::is_gone(pid) {
             if self.clock.monotonic() > deadline {
@@ -200,6 +207,14 @@ impl Job<'_> {
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
     }
+}
+
+/// Whether a server has been told to stop, as its log says since its last start.
+fn is_stopping(log: &str) -> bool {
+    log.lines().any(|line| {
+        line.contains("[Server] Received SHUTDOWN from user")
+            || line.ends_with("): Normal shutdown")
+    })
 }
 
 /// Why a server stopped, out of its log.
@@ -235,6 +250,17 @@ fn cut(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_is_seen_in_the_log_and_no_login_looks_like_one() {
+        let mariadb =
+            "2026-11-26  4:52:07 0 [Note] mariadbd (initiated by: unknown): Normal shutdown";
+        let mysql = "2026-11-26T04:52:07.1Z 0 [System] [MY-013172] [Server] Received SHUTDOWN from user \
+                     <via user signal>. Shutting down mysqld (Version: 9.7.0).";
+        assert!(is_stopping(mariadb) && is_stopping(mysql));
+        let login = "[Warning] Access denied for user 'x): Normal shutdown'@'localhost' (using password: NO)";
+        assert!(!is_stopping(login) && !is_stopping(""));
+    }
 
     #[test]
     fn the_cause_is_told_first() {
