@@ -37,8 +37,14 @@ pub(super) fn directory(plan_file: &Path) -> PathBuf {
     plan_file.with_extension("ahead")
 }
 
-/// Keeps segments ready until it is dropped. It never ends by itself.
-pub(super) async fn keep(plan_file: &Path, plan: FetchPlan, clock: &dyn Clock) {
+/// Keeps segments ready until it is dropped. It never ends by itself. `ended` is dropped when nothing more is
+/// written, a moment later.
+pub(super) async fn keep(
+    plan_file: &Path,
+    plan: FetchPlan,
+    clock: &dyn Clock,
+    ended: oneshot::Sender<()>,
+) {
     let (ask, asked) = mpsc::channel::<oneshot::Sender<Result<bool, String>>>();
     let plan_file = plan_file.to_owned();
     let work = move || {
@@ -47,6 +53,7 @@ pub(super) async fn keep(plan_file: &Path, plan: FetchPlan, clock: &dyn Clock) {
             // Nobody waits for it when the replay has ended meanwhile.
             let _ = answer.send(step(&plan, &plan_file));
         }
+        drop(ended);
     };
     if let Err(error) = thread::Builder::new().name("open-ahead".to_owned()).spawn(work) {
         tracing::warn!(%error, "no thread for opening segments ahead: each is opened when it is asked for");

@@ -19,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use tokio::sync::oneshot;
 
 /// The file is there.
 const SENT: u8 = 0;
@@ -36,7 +37,8 @@ pub(super) const MESSAGE: &str = "btar wal-fetch: ";
 /// A text for people, when the plan cannot be read.
 pub async fn open_ahead(plan_file: &Path, clock: &dyn Clock) -> Result<(), String> {
     let text = fs::read_to_string(plan_file).map_err(|error| error.to_string())?;
-    ahead::keep(plan_file, FetchPlan::parse(&text)?, clock).await;
+    let (ended, _has_ended) = oneshot::channel();
+    ahead::keep(plan_file, FetchPlan::parse(&text)?, clock, ended).await;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 const DOING: &str = "replaying the log";
 /// How often the position is asked for.
@@ -41,10 +42,14 @@ pub(super) async fn replay(job: &Job<'_>) -> Result<(), ForkError> {
     }
     let ahead = FetchPlan::of(&order.plan, &order.store_root);
     let ahead_plan = site.fetch_plan();
-    tokio::select! {
-        done = reach_the_stop(job, &plan) => done?,
-        () = ahead::keep(&ahead_plan, ahead, job.clock) => {}
-    }
+    let (ended, has_ended) = oneshot::channel();
+    let done = tokio::select! {
+        done = reach_the_stop(job, &plan) => done,
+        () = ahead::keep(&ahead_plan, ahead, job.clock, ended) => Ok(()),
+    };
+    // It may be in the middle of a segment, in the directory that is removed. Nothing is ever sent.
+    let _ = has_ended.await;
+    done?;
     remove_dir(&ahead::directory(&site.fetch_plan())).await
 }
 
@@ -53,11 +58,23 @@ async fn reach_the_stop(job: &Job<'_>, plan: &FetchPlan) -> Result<(), ForkError
     let (order, site) = (job.order, &job.order.site);
     let mut patience = Patience::new(DOING, job.clock);
     let mut beyond = 0;
+    let tell = |current| {
+        job.watch.progress(Progress {
+            phase: ForkPhase::Replaying,
+            current,
+            max: Some(order.plan.stop.replayed_to.0),
+            unit: "wal_lsn",
+        });
+    };
     loop {
         let trace = fetch::trace(&site.fetch_plan(), plan);
         let replayed = match look(job).await? {
             State::Silent => None,
-            State::Standby { paused: true, .. } => return Ok(()),
+            State::Standby { paused: true, replayed } => {
+                // A short log is replayed before anybody looks.
+                tell(replayed.map(|Lsn(bytes)| bytes));
+                return Ok(());
+            }
             State::Standby { paused: false, replayed } => replayed,
             State::Primary => return Err(ForkError::PromotedUnasked),
         };
@@ -72,12 +89,7 @@ async fn reach_the_stop(job: &Job<'_>, plan: &FetchPlan) -> Result<(), ForkError
             Some(Trace::Beyond) | None => None,
         };
         let current = replayed.max(fetched).map(|Lsn(bytes)| bytes);
-        job.watch.progress(Progress {
-            phase: ForkPhase::Replaying,
-            current,
-            max: Some(order.plan.stop.replayed_to.0),
-            unit: "wal_lsn",
-        });
+        tell(current);
         patience.see(current, job.clock)?;
         pause(job).await?;
     }

@@ -15,6 +15,8 @@ use std::{
 
 /// Longest path of a socket, in bytes (`sun_path` of `unix(7)`, without the final zero).
 const SOCKET_PATH_MAX: usize = 107;
+/// How often a directory is removed in which something appears meanwhile.
+const REMOVALS_MAX: u32 = 10;
 /// Version of the markers.
 const VERSION: u32 = 1;
 
@@ -238,12 +240,17 @@ pub(super) fn remove_file(path: &Path) -> Result<(), ForkError> {
 
 /// Removes a directory that may be missing, with all that is in it. Links are not followed.
 pub(super) async fn remove_dir(path: &Path) -> Result<(), ForkError> {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(file_fault("removing", path, error))
+    for _ in 0..REMOVALS_MAX {
+        match tokio::fs::remove_dir_all(path).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A run that was broken off may still have finished a file of its own.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(file_fault("removing", path, error)),
         }
-        Ok(()) | Err(_) => Ok(()),
     }
+    let error = io::ErrorKind::DirectoryNotEmpty.into();
+    Err(file_fault("removing", path, error))
 }
 
 /// Makes a directory, and its parents, for this user alone.
